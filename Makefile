@@ -1,0 +1,58 @@
+# The very commands that CI runs. `make demo` and `make test` are all a newcomer needs.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+MANIFESTS := constraints.txt protos/pyproject.toml server/pyproject.toml client/pyproject.toml
+
+.PHONY: demo setup setup-dev setup-export protos fmt check test test-export bench clean
+
+demo: setup
+	@$(BIN)/python deploy/demo/demo.py
+
+setup: $(VENV)/.setup
+setup-dev: $(VENV)/.setup-dev
+setup-export: $(VENV)/.setup-export
+
+$(VENV)/.setup: $(MANIFESTS) deploy/install.sh
+	@echo "setting up $(VENV) (once, about a minute)"
+	@$(PYTHON) -m venv $(VENV)
+	@sh deploy/install.sh --editable $(BIN)/python
+	@touch $@
+
+$(VENV)/.setup-dev: $(VENV)/.setup pyproject.toml
+	@echo "adding the development tools to $(VENV)"
+	@$(PIP) install -c constraints.txt --group dev
+	@touch $@
+
+$(VENV)/.setup-export: $(VENV)/.setup-dev
+	@echo "adding the export extra (torch) to $(VENV)"
+	@$(PIP) install -c constraints.txt -e "./server[export]"
+	@touch $@
+
+protos: setup-dev
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python protos/generate.py
+
+fmt: setup-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+check: setup-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy server/speakerd_server client/speakerd_client tests
+	$(BIN)/lint-imports --no-cache
+	cd protos && ../$(BIN)/buf lint
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python protos/generate.py --check
+
+test: setup-dev
+	$(BIN)/python -m pytest -m "not export" $(ARGS)
+
+test-export: setup-export
+	$(BIN)/python -m pytest -m export $(ARGS)
+
+bench: setup-dev
+	for bench in tests/bench/bench_*.py; do $(BIN)/python $$bench; done
+
+clean:
+	rm -rf $(VENV) build dist

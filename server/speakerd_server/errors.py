@@ -1,0 +1,549 @@
+"""Every failure that speakerd can name.
+
+SpeakerdError
+├── InvalidInput                 the client's bytes or fields are wrong
+│   ├── ConfigMissing  ConfigRepeated  RequestEmpty
+│   ├── NoAudio  AudioTooShort  AudioTooLong  AudioMessageTooLarge
+│   ├── AudioIncompleteSample  AudioNotFinite  AudioOutOfRange  AudioWithoutVoice
+│   ├── EncodingUnsupported  SampleRateUnsupported
+│   ├── SamplesPerChunkInvalid  PolicyInvalid  ScaleUnavailable
+│   └── SpeakerIdInvalid  PageTokenInvalid  FieldInvalid
+├── NotFound                     ModelUnknown  DomainUnknown  SpeakerUnknown  RecordingUnknown
+├── NotPossible                  ModelMismatch  NotEnoughSpeech
+├── Exhausted                    TooManyStreams  EngineQueueFull  StoreFull
+├── NotAvailable                 Draining  EngineDead  StoreUnavailable
+├── TooSlow                      StreamIdle  ClientNotReading
+├── EngineFailed                 BatchFailed  EmbeddingInvalid
+├── StoreCorrupt
+└── StartFailed                  SettingInvalid  ModelDamaged  ModelUnusable  AddressUnavailable
+                                 StoreUnusable
+
+`reason` is stable and goes on the wire; `field` names the request field that is wrong, if any;
+numbers are attributes. wire/status.py maps every class to a gRPC code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+
+class SpeakerdError(Exception):
+    """A failure with a name; str() tells the user what to do."""
+
+    reason: ClassVar[str] = "INTERNAL"
+    field: str = ""
+
+
+class InvalidInput(SpeakerdError):
+    """The client's bytes or fields are wrong."""
+
+
+class NotFound(SpeakerdError):
+    """Something named by the client does not exist."""
+
+
+class NotPossible(SpeakerdError):
+    """The request is well formed but the state of the daemon does not allow it."""
+
+
+class Exhausted(SpeakerdError):
+    """No room now."""
+
+    retry_after_s: float | None = 1.0
+
+
+class NotAvailable(SpeakerdError):
+    """A part of the daemon is not there now."""
+
+    retry_after_s: float | None = 1.0
+
+
+class TooSlow(SpeakerdError):
+    """The client did nothing for too long."""
+
+
+class EngineFailed(SpeakerdError):
+    """The engine could not embed this window; others are not concerned."""
+
+
+class StartFailed(SpeakerdError):
+    """The daemon cannot start."""
+
+
+class ConfigMissing(InvalidInput):
+    """Audio, or the end of the stream, came before the config."""
+
+    reason = "CONFIG_MISSING"
+    field = "config"
+
+    def __init__(self) -> None:
+        super().__init__("the first message of the stream must set `config`, later ones `audio`")
+
+
+class ConfigRepeated(InvalidInput):
+    """A second config came in one stream."""
+
+    reason = "CONFIG_REPEATED"
+    field = "config"
+
+    def __init__(self) -> None:
+        super().__init__("`config` may be set in the first message only; open a new call instead")
+
+
+class RequestEmpty(InvalidInput):
+    """A stream message set neither config nor audio."""
+
+    reason = "REQUEST_EMPTY"
+
+    def __init__(self) -> None:
+        super().__init__("a message of the stream set neither `config` nor `audio`")
+
+
+class NoAudio(InvalidInput):
+    """The audio ended before its first byte."""
+
+    reason = "NO_AUDIO"
+    field = "audio"
+
+    def __init__(self) -> None:
+        super().__init__("no audio was sent; send at least 25 ms before ending the call")
+
+
+class AudioTooShort(InvalidInput):
+    """Less audio than one frame, or than the network can take."""
+
+    reason = "AUDIO_TOO_SHORT"
+    field = "audio"
+
+    def __init__(self, samples: int, needed_samples: int, sample_rate_hz: int) -> None:
+        self.samples, self.needed_samples = samples, needed_samples
+        self.sample_rate_hz = sample_rate_hz
+        super().__init__(
+            f"the audio has {1000 * samples / sample_rate_hz:.1f} ms, at least"
+            f" {1000 * needed_samples / sample_rate_hz:.0f} ms are needed for an embedding"
+        )
+
+
+class AudioTooLong(InvalidInput):
+    """More audio than one call may carry."""
+
+    reason = "AUDIO_TOO_LONG"
+    field = "audio"
+
+    def __init__(self, limit_s: float, advice: str) -> None:
+        self.limit_s = limit_s
+        super().__init__(f"the audio is longer than {limit_s:g} s; {advice}")
+
+
+class AudioMessageTooLarge(InvalidInput):
+    """One audio message of a stream is too large."""
+
+    reason = "AUDIO_MESSAGE_TOO_LARGE"
+    field = "audio"
+
+    def __init__(self, size_bytes: int, limit_bytes: int) -> None:
+        self.size_bytes, self.limit_bytes = size_bytes, limit_bytes
+        super().__init__(
+            f"an audio message has {size_bytes} bytes, at most {limit_bytes} are allowed;"
+            " send smaller pieces"
+        )
+
+
+class AudioIncompleteSample(InvalidInput):
+    """The audio ended inside a sample."""
+
+    reason = "AUDIO_INCOMPLETE_SAMPLE"
+    field = "audio"
+
+    def __init__(self, extra_bytes: int, sample_bytes: int, encoding: str) -> None:
+        self.extra_bytes, self.sample_bytes = extra_bytes, sample_bytes
+        super().__init__(
+            f"the audio ended inside a sample: {extra_bytes} byte(s) are left over and one sample"
+            f" of {encoding} has {sample_bytes}; check the encoding and the end of the audio"
+        )
+
+
+class AudioNotFinite(InvalidInput):
+    """A float sample is NaN or infinite."""
+
+    reason = "AUDIO_NOT_FINITE"
+    field = "audio"
+
+    def __init__(self, sample_index: int) -> None:
+        self.sample_index = sample_index
+        super().__init__(
+            f"sample {sample_index} is NaN or infinite; send finite floats with full scale 1.0"
+        )
+
+
+class AudioOutOfRange(InvalidInput):
+    """A float sample is too large to be audio of any scale."""
+
+    reason = "AUDIO_OUT_OF_RANGE"
+    field = "audio"
+
+    def __init__(self, sample_index: int, value: float, limit: float) -> None:
+        self.sample_index, self.value, self.limit = sample_index, value, limit
+        super().__init__(
+            f"sample {sample_index} is {value:g}, beyond ±{limit:g}; send floats with full scale 1.0"
+        )
+
+
+class AudioWithoutVoice(InvalidInput):
+    """Nothing varies in any window of the audio."""
+
+    reason = "AUDIO_WITHOUT_VOICE"
+    field = "audio"
+
+    def __init__(self, windows: int) -> None:
+        self.windows = windows
+        super().__init__(
+            f"nothing varies in the audio ({windows} window(s) of silence, a constant or one frame"
+            " repeated), so there is no voice to embed; check the microphone and the encoding"
+        )
+
+
+class EncodingUnsupported(InvalidInput):
+    """The encoding is unset or unknown."""
+
+    reason = "ENCODING_UNSUPPORTED"
+    field = "audio_format.encoding"
+
+    def __init__(self, value: object, known: Sequence[str]) -> None:
+        self.value = value
+        super().__init__(f"encoding {value} is not supported; use one of {', '.join(known)}")
+
+
+class SampleRateUnsupported(InvalidInput):
+    """The sample rate is out of range."""
+
+    reason = "SAMPLE_RATE_UNSUPPORTED"
+    field = "audio_format.sample_rate_hz"
+
+    def __init__(self, sample_rate_hz: int, lowest_hz: int, highest_hz: int) -> None:
+        self.sample_rate_hz = sample_rate_hz
+        super().__init__(
+            f"sample rate {sample_rate_hz} Hz is not supported;"
+            f" use {lowest_hz} to {highest_hz} Hz"
+        )
+
+
+class SamplesPerChunkInvalid(InvalidInput):
+    """The window length is not one that the model can take."""
+
+    reason = "SAMPLES_PER_CHUNK_INVALID"
+    field = "samples_per_chunk"
+
+    def __init__(self, value: int, lowest: int, highest: int) -> None:
+        self.value, self.lowest, self.highest = value, lowest, highest
+        super().__init__(
+            f"samples_per_chunk {value} is not possible;"
+            f" use {lowest} to {highest}, or -1 for one window over the whole signal"
+        )
+
+
+class PolicyInvalid(InvalidInput):
+    """The policy contradicts itself or leaves its scale."""
+
+    reason = "POLICY_INVALID"
+
+    def __init__(self, field: str, problem: str) -> None:
+        self.field = f"policy.{field}"
+        super().__init__(f"policy.{field}: {problem}")
+
+
+class ScaleUnavailable(InvalidInput):
+    """The score scale exists but this model cannot give it."""
+
+    reason = "SCALE_UNAVAILABLE"
+    field = "policy.scale"
+
+    def __init__(self, scale: str) -> None:
+        self.scale = scale
+        super().__init__(
+            f"scores on the scale {scale} are not available for this model;"
+            " use cosine or similarity"
+        )
+
+
+class SpeakerIdInvalid(InvalidInput):
+    """A speaker id has a form that is not allowed."""
+
+    reason = "SPEAKER_ID_INVALID"
+    field = "speaker_id"
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(
+            f"the speaker id {problem}; use 1 to 256 characters without '/', control characters"
+            " or blanks at the ends"
+        )
+
+
+class PageTokenInvalid(InvalidInput):
+    """A page token was not made by this daemon."""
+
+    reason = "PAGE_TOKEN_INVALID"
+    field = "page_token"
+
+    def __init__(self) -> None:
+        super().__init__("page_token is not one that ListSpeakers gave; leave it empty to start")
+
+
+class FieldInvalid(InvalidInput):
+    """A field of a request is out of its range."""
+
+    reason = "FIELD_INVALID"
+
+    def __init__(self, field: str, problem: str) -> None:
+        self.field = field
+        super().__init__(f"{field}: {problem}")
+
+
+class ModelUnknown(NotFound):
+    """No such model is loaded."""
+
+    reason = "MODEL_UNKNOWN"
+    field = "model"
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        self.name = name
+        super().__init__(f"no model {name!r} is loaded; there is {', '.join(known)}")
+
+
+class DomainUnknown(NotFound):
+    """No such domain is in the settings."""
+
+    reason = "DOMAIN_UNKNOWN"
+    field = "domain"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"no domain {name!r} is in the daemon's settings")
+
+
+class SpeakerUnknown(NotFound):
+    """No such speaker is in the domain."""
+
+    reason = "SPEAKER_UNKNOWN"
+    field = "speaker_id"
+
+    def __init__(self, domain: str, speaker_id: str) -> None:
+        self.domain, self.speaker_id = domain, speaker_id
+        super().__init__(f"no speaker {speaker_id!r} is in domain {domain!r}")
+
+
+class RecordingUnknown(NotFound):
+    """The speaker has no such recording."""
+
+    reason = "RECORDING_UNKNOWN"
+    field = "remove_recording_ids"
+
+    def __init__(self, speaker_id: str, recording_id: str) -> None:
+        self.speaker_id, self.recording_id = speaker_id, recording_id
+        super().__init__(f"speaker {speaker_id!r} has no recording {recording_id!r}")
+
+
+class ModelMismatch(NotPossible):
+    """Embeddings of two models would be mixed."""
+
+    reason = "MODEL_MISMATCH"
+    field = "model"
+
+    def __init__(self, speaker_id: str, enrolled: str, wanted: str) -> None:
+        self.speaker_id, self.enrolled, self.wanted = speaker_id, enrolled, wanted
+        super().__init__(
+            f"speaker {speaker_id!r} was enrolled with {enrolled} and this call uses {wanted};"
+            " use that model, or enrol the speaker anew"
+        )
+
+
+class NotEnoughSpeech(NotPossible):
+    """A recording has less net speech than its enrolment needs."""
+
+    reason = "NOT_ENOUGH_SPEECH"
+    field = "audio"
+
+    def __init__(self, speech_s: float, needed_s: float) -> None:
+        self.speech_s, self.needed_s = speech_s, needed_s
+        super().__init__(
+            f"the recording has {speech_s:.2f} s of speech, {needed_s:g} s are needed;"
+            f" record {max(0.0, needed_s - speech_s):.2f} s more (nothing was stored)"
+        )
+
+
+class TooManyStreams(Exhausted):
+    """Every place for a live call is taken."""
+
+    reason = "TOO_MANY_STREAMS"
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        super().__init__(f"{limit} calls are going on, the most this daemon takes; try later")
+
+
+class EngineQueueFull(Exhausted):
+    """The engine has as many windows waiting as it takes."""
+
+    reason = "ENGINE_QUEUE_FULL"
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        super().__init__(f"{limit} windows wait for the engine, the most it takes; try later")
+
+
+class StoreFull(Exhausted):
+    """The disk or the database has no room left."""
+
+    reason = "STORE_FULL"
+    retry_after_s = None
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        super().__init__(
+            "the enrolment store has no room left on its disk; nothing was stored or changed;"
+            " free some space on the daemon's machine"
+        )
+
+
+class Draining(NotAvailable):
+    """The daemon is about to stop."""
+
+    reason = "DRAINING"
+
+    def __init__(self) -> None:
+        super().__init__("the daemon is draining before it stops; use another one or try later")
+
+
+class EngineDead(NotAvailable):
+    """A worker of the engine has died."""
+
+    reason = "ENGINE_DEAD"
+    retry_after_s = None
+
+    def __init__(self, cause: str) -> None:
+        self.cause = cause
+        super().__init__(f"the engine has died ({cause}); the daemon must be restarted")
+
+
+class StoreUnavailable(NotAvailable):
+    """The store could not read or write now."""
+
+    reason = "STORE_UNAVAILABLE"
+
+    def __init__(self, cause: str) -> None:
+        self.cause = cause
+        super().__init__(f"the enrolment store cannot be used now ({cause}); nothing was changed")
+
+
+class StreamIdle(TooSlow):
+    """The client sent nothing for too long."""
+
+    reason = "STREAM_IDLE"
+
+    def __init__(self, limit_s: float) -> None:
+        self.limit_s = limit_s
+        super().__init__(
+            f"nothing was received for {limit_s:g} s; send audio as it comes and half-close the"
+            " call at its end"
+        )
+
+
+class ClientNotReading(TooSlow):
+    """The client did not take our answers for too long."""
+
+    reason = "CLIENT_NOT_READING"
+
+    def __init__(self, limit_s: float) -> None:
+        self.limit_s = limit_s
+        super().__init__(f"answers were not read for {limit_s:g} s; read them as they come")
+
+
+class BatchFailed(EngineFailed):
+    """The engine failed on this window."""
+
+    reason = "ENGINE_BATCH_FAILED"
+
+    def __init__(self, cause: str) -> None:
+        self.cause = cause
+        super().__init__(f"the engine failed on this audio: {cause}")
+
+
+class EmbeddingInvalid(EngineFailed):
+    """The engine answered with something that is no embedding."""
+
+    reason = "EMBEDDING_INVALID"
+
+    def __init__(self, problem: str) -> None:
+        self.problem = problem
+        super().__init__(f"the engine's embedding {problem}; the audio may be damaged")
+
+
+class StoreCorrupt(SpeakerdError):
+    """The database file is damaged."""
+
+    reason = "STORE_CORRUPT"
+
+    def __init__(self, path: Path, cause: str) -> None:
+        self.path, self.cause = path, cause
+        super().__init__(
+            f"the enrolment database {path} is damaged ({cause}); put a backup in its place, or"
+            " move it away to start with an empty one"
+        )
+
+
+class SettingInvalid(StartFailed):
+    """A setting is unknown, of the wrong type or out of its range."""
+
+    reason = "SETTING_INVALID"
+
+    def __init__(self, name: str, source: str, problem: str) -> None:
+        self.name, self.source = name, source
+        super().__init__(f"setting {name} (from {source}): {problem}")
+
+
+class ModelDamaged(StartFailed):
+    """A model file is not the one its card describes."""
+
+    reason = "MODEL_DAMAGED"
+
+    def __init__(self, path: Path, found_sha256: str, wanted_sha256: str) -> None:
+        self.path, self.found_sha256, self.wanted_sha256 = path, found_sha256, wanted_sha256
+        super().__init__(
+            f"the model file {path} is damaged: its SHA-256 is {found_sha256}, the card says"
+            f" {wanted_sha256}; install the package again"
+        )
+
+
+class ModelUnusable(StartFailed):
+    """A model bundle cannot be loaded."""
+
+    reason = "MODEL_UNUSABLE"
+
+    def __init__(self, path: Path, problem: str) -> None:
+        self.path, self.problem = path, problem
+        super().__init__(f"the model bundle {path} cannot be used: {problem}")
+
+
+class AddressUnavailable(StartFailed):
+    """The daemon cannot listen where it should."""
+
+    reason = "ADDRESS_UNAVAILABLE"
+
+    def __init__(self, address: str, setting: str, cause: str) -> None:
+        self.address, self.setting = address, setting
+        super().__init__(
+            f"cannot listen on {address}: {cause}; is another daemon running there?"
+            f" choose another {setting}"
+        )
+
+
+class StoreUnusable(StartFailed):
+    """The store's file cannot be opened or written."""
+
+    reason = "STORE_UNUSABLE"
+
+    def __init__(self, path: Path, problem: str) -> None:
+        self.path, self.problem = path, problem
+        super().__init__(f"the enrolment store {path} cannot be used: {problem}")

@@ -1,0 +1,281 @@
+"""What passes between the rooms: small frozen values, each with shape, dtype and unit."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float32 = NDArray[np.float32]
+Int64 = NDArray[np.int64]
+
+
+class Encoding(enum.Enum):
+    """How one sample is written in audio bytes."""
+
+    PCM16LE = "pcm16le"
+    FLOAT32LE = "float32le"
+    MULAW = "mulaw"
+    ALAW = "alaw"
+
+
+@dataclass(frozen=True, slots=True)
+class AudioFormat:
+    """How the bytes of one channel of audio are to be read."""
+
+    encoding: Encoding
+    """How one sample is written."""
+    sample_rate_hz: int
+    """Samples per second, 8000 to 48000."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelIdentity:
+    """Which network and front end made an embedding; others are never compared with it."""
+
+    name: str
+    """Name of the bundle."""
+    version: str
+    """Version of the bundle."""
+    front_end: str
+    """Fingerprint of the front end: sample scale, frame window, mel bank."""
+
+    def __str__(self) -> str:
+        return f"{self.name}/{self.version} ({self.front_end})"
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What a model bundle says of itself."""
+
+    identity: ModelIdentity
+    """Name, version and front end."""
+    sample_rate_hz: int
+    """Samples per second the network was trained for."""
+    dim: int
+    """Length of an embedding."""
+    samples_per_chunk: int
+    """Default window length, in samples at sample_rate_hz."""
+    min_frames: int
+    """Fewest frames that the network can take."""
+    accept_at: float
+    """Default accept threshold on the cosine scale."""
+    reject_below: float
+    """Default reject threshold on the cosine scale, at most accept_at."""
+    precision: str
+    """How the weights are stored: float16, float32, int8."""
+    licence: str
+    """SPDX identifier."""
+    origin: str
+    """Where the weights come from."""
+    sha256: str
+    """Of the ONNX file, in hexadecimal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A model ready to be loaded by an engine: the ONNX file, verified, and its card."""
+
+    card: Card
+    """What the bundle says of itself."""
+    onnx_path: Path
+    """File whose SHA-256 is the card's."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Window:
+    """The audio that becomes one embedding: PCM and the frame rows to take from it."""
+
+    index: int
+    """Position in the signal, from 0."""
+    pcm: Float32
+    """float32[N] samples in [-1, 1] at the model's rate, N >= 400."""
+    rows: Int64
+    """int64[T] frame numbers of `pcm`: frame r is pcm[160 r : 160 r + 400]."""
+    end_samples: int
+    """Samples of the signal, from its start, that this window and those before it account for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a session wants done after a chunk: frames for the speech gate, windows to embed."""
+
+    windows: tuple[Window, ...] = ()
+    """In signal order; those without variance are never among them."""
+    gate_frames: tuple[Float32, ...] = ()
+    """Empty while there is no speech gate."""
+
+
+class ScoreScale(enum.Enum):
+    """The kind of number that a score is; higher always means more alike."""
+
+    COSINE = "cosine"
+    """In [-1, 1]."""
+    SIMILARITY = "similarity"
+    """(cosine + 1) / 2, in [0, 1]: what WeSpeaker's runtime prints."""
+    ASNORM = "asnorm"
+    """Cosine normalised against a cohort, in standard deviations."""
+    LLR = "llr"
+    """Calibrated natural-log likelihood ratio."""
+
+
+class Decision(enum.Enum):
+    """What the daemon answers about a claim."""
+
+    ACCEPT = "accept"
+    REJECT = "reject"
+    UNDECIDED = "undecided"
+    NOT_ENOUGH_SPEECH = "not_enough_speech"
+    POOR_AUDIO = "poor_audio"
+    SPEAKER_NOT_ENROLLED = "speaker_not_enrolled"
+    SPEAKER_OPTED_OUT = "speaker_opted_out"
+    SPEAKER_EXPIRED = "speaker_expired"
+    SPEAKER_NOT_PROVIDED = "speaker_not_provided"
+
+
+class SpeakerState(enum.Enum):
+    """Where a speaker stands."""
+
+    PENDING = "pending"
+    ENROLLED = "enrolled"
+    OPTED_OUT = "opted_out"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """When a score is enough."""
+
+    scale: ScoreScale
+    """Of accept_at, reject_below and every score reported."""
+    accept_at: float
+    """ACCEPT at this score or above."""
+    reject_below: float
+    """REJECT below this score; at most accept_at."""
+    minimum_speech_samples: int
+    """Net speech at the model's rate under which the decision is NOT_ENOUGH_SPEECH."""
+    maximum_speech_samples: int | None = None
+    """Net speech at the model's rate that settles the decision; None: no limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakerScore:
+    """One speaker's part of a verdict."""
+
+    speaker_id: str
+    """As enrolled or claimed."""
+    score: float | None
+    """On the policy's scale; None where there was nothing to compare."""
+    decision: Decision
+    """The policy's answer for this speaker alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The answer of one moment of a call."""
+
+    decision: Decision
+    """For the call: that of the most alike speaker."""
+    reason: str
+    """Why, in one sentence with the numbers."""
+    scores: tuple[SpeakerScore, ...] = ()
+    """Most alike first."""
+    speakers_compared: int = 0
+    """How many voiceprints the audio was compared with."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Utterance:
+    """The running mean of one signal: what a session knows at one moment."""
+
+    sum: NDArray[np.float64]
+    """float64[dim]: sum of the window embeddings."""
+    window_count: int
+    """Windows in the sum."""
+    windows_without_variance: int
+    """Windows left out because nothing varies in them."""
+    speech_samples: int
+    """Net speech at the model's rate; all audio accounted for while there is no speech gate."""
+    committed_samples: int
+    """Wire samples whose windows are in the sum or were left out."""
+    consistency: float
+    """Cosine in [-1, 1]: mean over the windows of the cosine to their mean; 1 for one window."""
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """float64[dim]: the utterance embedding, not length-normalised; needs window_count > 0."""
+        mean: NDArray[np.float64] = self.sum / self.window_count
+        return mean
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NewRecording:
+    """One recording to store: numbers only, never audio."""
+
+    model: ModelIdentity
+    """What made the embeddings."""
+    sum: NDArray[np.float64]
+    """float64[dim]: sum of the window embeddings."""
+    window_count: int
+    """Windows in the sum, at least 1."""
+    speech_samples: int
+    """Net speech at the model's rate, at least 1: the weight in the voiceprint."""
+    sample_rate_hz: int
+    """The model's rate."""
+    window_consistency: float
+    """Cosine in [-1, 1]: how alike the windows are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One stored recording, as shown to operators."""
+
+    recording_id: str
+    """Unique in the store."""
+    created_unix_s: float
+    """When it was stored, seconds since 1970 UTC."""
+    window_count: int
+    """Windows in its mean."""
+    speech_samples: int
+    """Net speech at sample_rate_hz."""
+    sample_rate_hz: int
+    """The model's rate."""
+    window_consistency: float
+    """Cosine in [-1, 1]: how alike the windows are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """One person of a domain, as shown to operators."""
+
+    domain: str
+    """The set of speakers it belongs to."""
+    speaker_id: str
+    """As enrolled."""
+    state: SpeakerState
+    """PENDING without recordings, else ENROLLED."""
+    display_name: str
+    """For people; may be empty."""
+    created_unix_s: float
+    """First seen."""
+    updated_unix_s: float
+    """Last change of name or recordings."""
+    model: ModelIdentity | None
+    """Of all recordings; None while there are none."""
+    recordings: tuple[Recording, ...] = field(default=())
+    """Oldest first."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Voiceprint:
+    """One speaker's voice for one model."""
+
+    speaker_id: str
+    """As enrolled."""
+    model: ModelIdentity
+    """What made it."""
+    vector: Float32
+    """float32[dim], length 1: mean of the recordings' means weighted by net speech, normalised."""
