@@ -10,13 +10,14 @@ SpeakerdError
 │   └── SpeakerIdInvalid  PageTokenInvalid  FieldInvalid
 ├── NotFound                     ModelUnknown  DomainUnknown  SpeakerUnknown  RecordingUnknown
 ├── NotPossible                  ModelMismatch  NotEnoughSpeech
-├── Exhausted                    TooManyStreams  EngineQueueFull  StoreFull
-├── NotAvailable                 Draining  EngineDead  StoreUnavailable
+├── Exhausted                    TooManyStreams  TooManyCalls  EngineQueueFull
+│                                StoreFull  StoreBusy
+├── NotAvailable                 Draining  EngineDead  StoreUnavailable  ErasureIncomplete
 ├── TooSlow                      StreamIdle  ClientNotReading
 ├── EngineFailed                 BatchFailed  EmbeddingInvalid
 ├── StoreCorrupt
-└── StartFailed                  SettingInvalid  ModelDamaged  ModelUnusable  AddressUnavailable
-                                 StoreUnusable
+└── StartFailed                  SettingInvalid  ModelDamaged  ModelUnusable  CheckpointRefused
+                                 AddressUnavailable  StoreUnusable
 
 `reason` is stable and goes on the wire; `field` names the request field that is wrong, if any;
 numbers are attributes. wire/status.py maps every class to a gRPC code.
@@ -383,6 +384,16 @@ class TooManyStreams(Exhausted):
         super().__init__(f"{limit} calls are going on, the most this daemon takes; try later")
 
 
+class TooManyCalls(Exhausted):
+    """Every place for a unary call is taken."""
+
+    reason = "TOO_MANY_CALLS"
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        super().__init__(f"{limit} unary calls are going on, the most this daemon takes; try later")
+
+
 class EngineQueueFull(Exhausted):
     """The engine has as many windows waiting as it takes."""
 
@@ -405,6 +416,16 @@ class StoreFull(Exhausted):
             "the enrolment store has no room left on its disk; nothing was stored or changed;"
             " free some space on the daemon's machine"
         )
+
+
+class StoreBusy(Exhausted):
+    """Too many changes wait for the store."""
+
+    reason = "STORE_BUSY"
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        super().__init__(f"{limit} changes wait for the enrolment store, the most; try later")
 
 
 class Draining(NotAvailable):
@@ -435,6 +456,20 @@ class StoreUnavailable(NotAvailable):
     def __init__(self, cause: str) -> None:
         self.cause = cause
         super().__init__(f"the enrolment store cannot be used now ({cause}); nothing was changed")
+
+
+class ErasureIncomplete(NotAvailable):
+    """Recordings were deleted, but their bytes may still be on the disk."""
+
+    reason = "ERASURE_INCOMPLETE"
+
+    def __init__(self, cause: str) -> None:
+        self.cause = cause
+        super().__init__(
+            "the recordings are deleted and used no more, but old bytes of them may still be on"
+            f" the disk ({cause}); send the call again, or restart the daemon, to finish: the"
+            " speaker or recording is then not found"
+        )
 
 
 class StreamIdle(TooSlow):
@@ -524,6 +559,16 @@ class ModelUnusable(StartFailed):
     def __init__(self, path: Path, problem: str) -> None:
         self.path, self.problem = path, problem
         super().__init__(f"the model bundle {path} cannot be used: {problem}")
+
+
+class CheckpointRefused(StartFailed):
+    """A checkpoint to make a bundle from is not what the recipe needs."""
+
+    reason = "CHECKPOINT_REFUSED"
+
+    def __init__(self, problem: str) -> None:
+        self.problem = problem
+        super().__init__(f"the checkpoint is refused: {problem}")
 
 
 class AddressUnavailable(StartFailed):

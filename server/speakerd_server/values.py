@@ -31,6 +31,16 @@ class AudioFormat:
     sample_rate_hz: int
     """Samples per second, 8000 to 48000."""
 
+    @property
+    def sample_bytes(self) -> int:
+        """Bytes of one sample."""
+        return {Encoding.PCM16LE: 2, Encoding.FLOAT32LE: 4}.get(self.encoding, 1)
+
+    @property
+    def bytes_per_second(self) -> int:
+        """Bytes of one second of audio."""
+        return self.sample_bytes * self.sample_rate_hz
+
 
 @dataclass(frozen=True, slots=True)
 class ModelIdentity:
@@ -107,6 +117,8 @@ class Step:
     """In signal order; those without variance are never among them."""
     gate_frames: tuple[Float32, ...] = ()
     """Empty while there is no speech gate."""
+    updates: tuple[Utterance, ...] = ()
+    """Updates made due by windows without variance; they come before anything in `windows`."""
 
 
 class ScoreScale(enum.Enum):
@@ -120,6 +132,12 @@ class ScoreScale(enum.Enum):
     """Cosine normalised against a cohort, in standard deviations."""
     LLR = "llr"
     """Calibrated natural-log likelihood ratio."""
+
+    def of_cosine(self, cosine: float) -> float | None:
+        """Express a cosine on this scale; None where a cosine alone does not tell."""
+        if self is ScoreScale.COSINE:
+            return cosine
+        return (cosine + 1.0) / 2.0 if self is ScoreScale.SIMILARITY else None
 
 
 class Decision(enum.Enum):

@@ -1,0 +1,242 @@
+"""Room 5: scores and net speech in; accept, reject or something better named, and why, out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from speakerd_server.errors import PolicyInvalid, ScaleUnavailable
+from speakerd_server.values import (
+    Card,
+    Decision,
+    Policy,
+    ScoreScale,
+    SpeakerScore,
+    SpeakerState,
+    Verdict,
+)
+
+HIGHEST_MINIMUM_S = 3600.0
+LOWEST_MAXIMUM_S = 0.025
+"""One frame: less audio can never be embedded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What the store and the audio say of one speaker."""
+
+    speaker_id: str
+    """As claimed or found."""
+    cosine: float | None
+    """In [-1, 1]; None where there was nothing to compare."""
+    state: SpeakerState | None
+    """None: the domain knows no such speaker."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """What every speaker of one verdict has in common."""
+
+    policy: Policy
+    speech_samples: int
+    window_count: int
+    sample_rate_hz: int
+    final: bool
+    speakers_compared: int
+
+    @property
+    def at_maximum(self) -> bool:
+        limit = self.policy.maximum_speech_samples
+        return limit is not None and self.speech_samples >= limit
+
+    def seconds(self, samples: int) -> str:
+        return f"{samples / self.sample_rate_hz:.2f} s"
+
+
+def policy_for(
+    card: Card,
+    scale: ScoreScale | None = None,
+    accept_at: float | None = None,
+    reject_below: float | None = None,
+    minimum_speech_s: float = 1.0,
+    maximum_speech_s: float | None = None,
+) -> Policy:
+    """Fill a policy up from the model's card; thresholds are on `scale` (unset: cosine).
+
+    Raises PolicyInvalid for a policy that contradicts itself or leaves its scale's range, and
+    ScaleUnavailable for scales that this model cannot give.
+    """
+    if scale is None and not (accept_at is None and reject_below is None):
+        raise PolicyInvalid("scale", "must be set where accept_at or reject_below is")
+    scale = scale or ScoreScale.COSINE
+    accept = _threshold("accept_at", accept_at, card.accept_at, scale)
+    reject = _threshold("reject_below", reject_below, card.reject_below, scale)
+    if reject_below is None and accept_at is not None:
+        reject = accept
+    if reject > accept:
+        raise PolicyInvalid("reject_below", f"{reject:g} is above accept_at, {accept:g}")
+    _check_speech(minimum_speech_s, maximum_speech_s)
+    rate_hz = card.sample_rate_hz
+    return Policy(
+        scale=scale,
+        accept_at=accept,
+        reject_below=reject,
+        minimum_speech_samples=round(minimum_speech_s * rate_hz),
+        maximum_speech_samples=None
+        if maximum_speech_s is None
+        else round(maximum_speech_s * rate_hz),
+    )
+
+
+def decide(
+    policy: Policy,
+    comparisons: Sequence[Comparison] | None,
+    *,
+    speech_samples: int,
+    window_count: int,
+    sample_rate_hz: int,
+    final: bool,
+    speakers_compared: int,
+) -> Verdict:
+    """Decide for each speaker, and for the call as for the most alike one that has a voiceprint.
+
+    `comparisons` is None where the call named no target and empty where the whole domain was
+    meant and nobody is enrolled in it. Samples are net speech at the model's rate,
+    `sample_rate_hz`. Scores come back on the policy's scale, most alike first.
+    """
+    heard = _Heard(policy, speech_samples, window_count, sample_rate_hz, final, speakers_compared)
+    if comparisons is None:
+        return _without_speakers(Decision.SPEAKER_NOT_PROVIDED, heard)
+    if not comparisons:
+        return _without_speakers(Decision.SPEAKER_NOT_ENROLLED, heard)
+    scores = sorted((_score(one, heard) for one in comparisons), key=_most_alike_first)
+    comparable = (one for one in scores if one.decision not in _BY_STATE.values())
+    first = next(comparable, scores[0])
+    reason = _REASONS[first.decision](heard, first)
+    return Verdict(first.decision, reason, tuple(scores), speakers_compared)
+
+
+def _threshold(field: str, wanted: float | None, by_card: float, scale: ScoreScale) -> float:
+    lowest, highest = scale.of_cosine(-1.0), scale.of_cosine(1.0)
+    default = scale.of_cosine(by_card)
+    if lowest is None or highest is None or default is None:
+        raise ScaleUnavailable(scale.value)
+    if wanted is None:
+        return default
+    if not lowest <= wanted <= highest:
+        raise PolicyInvalid(
+            field, f"{wanted:g} is not on the scale {scale.value}, {lowest:g} to {highest:g}"
+        )
+    return wanted
+
+
+def _check_speech(minimum_s: float, maximum_s: float | None) -> None:
+    if not 0.0 <= minimum_s <= HIGHEST_MINIMUM_S:
+        raise PolicyInvalid(
+            "minimum_net_speech", f"{minimum_s:g} s is not within 0 s to {HIGHEST_MINIMUM_S:g} s"
+        )
+    if maximum_s is None:
+        return
+    lowest_s = max(minimum_s, LOWEST_MAXIMUM_S)
+    if not lowest_s <= maximum_s < math.inf:
+        raise PolicyInvalid(
+            "maximum_net_speech",
+            f"{maximum_s:g} s is not possible; use at least {lowest_s:g} s, or leave it unset",
+        )
+
+
+def _without_speakers(decision: Decision, heard: _Heard) -> Verdict:
+    reason = _REASONS[decision](heard, SpeakerScore("", None, decision))
+    return Verdict(decision, reason, (), heard.speakers_compared)
+
+
+def _score(one: Comparison, heard: _Heard) -> SpeakerScore:
+    if one.state is not SpeakerState.ENROLLED:
+        return SpeakerScore(one.speaker_id, None, _BY_STATE[one.state])
+    score = None if one.cosine is None else heard.policy.scale.of_cosine(one.cosine)
+    return SpeakerScore(one.speaker_id, score, _judge(score, heard))
+
+
+def _judge(score: float | None, heard: _Heard) -> Decision:
+    enough = heard.speech_samples >= heard.policy.minimum_speech_samples
+    if score is None or heard.window_count == 0 or not enough:
+        return Decision.NOT_ENOUGH_SPEECH
+    if score >= heard.policy.accept_at:
+        return Decision.ACCEPT
+    if score < heard.policy.reject_below or heard.final or heard.at_maximum:
+        return Decision.REJECT
+    return Decision.UNDECIDED
+
+
+def _most_alike_first(one: SpeakerScore) -> float:
+    return math.inf if one.score is None else -one.score
+
+
+def _scored(heard: _Heard, one: SpeakerScore, verdict: str) -> str:
+    windows = "1 window" if heard.window_count == 1 else f"{heard.window_count} windows"
+    return (
+        f"{one.speaker_id} scores {one.score:.4f} on the scale {heard.policy.scale.value},"
+        f" {verdict}, after {heard.seconds(heard.speech_samples)} of speech ({windows})"
+    )
+
+
+def _why_accept(heard: _Heard, one: SpeakerScore) -> str:
+    return _scored(heard, one, f"at or above the accept threshold {heard.policy.accept_at:.4f}")
+
+
+def _why_reject(heard: _Heard, one: SpeakerScore) -> str:
+    policy = heard.policy
+    if one.score is not None and one.score < policy.reject_below:
+        return _scored(heard, one, f"below the reject threshold {policy.reject_below:.4f}")
+    until = "the most speech that is used" if heard.at_maximum else "the end"
+    return _scored(heard, one, f"below the accept threshold {policy.accept_at:.4f} until {until}")
+
+
+def _why_undecided(heard: _Heard, one: SpeakerScore) -> str:
+    low, high = heard.policy.reject_below, heard.policy.accept_at
+    return _scored(heard, one, f"between the thresholds {low:.4f} and {high:.4f}")
+
+
+def _why_not_enough_speech(heard: _Heard, one: SpeakerScore) -> str:
+    speech = heard.seconds(heard.speech_samples)
+    if heard.window_count == 0:
+        return f"no window with a voice in it was heard yet, in {speech} of audio"
+    if heard.speech_samples < heard.policy.minimum_speech_samples:
+        needed = heard.seconds(heard.policy.minimum_speech_samples)
+        return f"{speech} of speech is less than the {needed} that the policy asks for"
+    return f"there is nothing to compare {one.speaker_id} with, in {speech} of speech"
+
+
+def _why_not_enrolled(_heard: _Heard, one: SpeakerScore) -> str:
+    if not one.speaker_id:
+        return "nobody is enrolled in the domain"
+    return f"{one.speaker_id} has no voiceprint in the domain"
+
+
+_BY_STATE: Mapping[SpeakerState | None, Decision] = {
+    None: Decision.SPEAKER_NOT_ENROLLED,
+    SpeakerState.PENDING: Decision.SPEAKER_NOT_ENROLLED,
+    SpeakerState.OPTED_OUT: Decision.SPEAKER_OPTED_OUT,
+    SpeakerState.EXPIRED: Decision.SPEAKER_EXPIRED,
+}
+"""The answer for every state but ENROLLED."""
+
+_REASONS: Mapping[Decision, Callable[[_Heard, SpeakerScore], str]] = {
+    Decision.ACCEPT: _why_accept,
+    Decision.REJECT: _why_reject,
+    Decision.UNDECIDED: _why_undecided,
+    Decision.NOT_ENOUGH_SPEECH: _why_not_enough_speech,
+    Decision.POOR_AUDIO: lambda _heard, _one: "the audio is too bad to judge",
+    Decision.SPEAKER_NOT_ENROLLED: _why_not_enrolled,
+    Decision.SPEAKER_OPTED_OUT: lambda _heard, one: (
+        f"{one.speaker_id} asked not to be verified by voice"
+    ),
+    Decision.SPEAKER_EXPIRED: lambda _heard, one: (
+        f"the voiceprint of {one.speaker_id} is older than the domain allows"
+    ),
+    Decision.SPEAKER_NOT_PROVIDED: lambda _heard, _one: (
+        "the call names no speaker, so there is nobody to compare the voice with"
+    ),
+}
+"""Every decision has its sentence; a test holds the table complete."""

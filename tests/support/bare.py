@@ -1,0 +1,67 @@
+"""The bare engine: the shipped graph with windows ready in memory, nothing around it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from speakerd_server.engine.onnxruntime_cpu import OnnxRuntimeCpu
+from speakerd_server.models.bundle import load_bundle, shipped_bundle
+
+from support.speech import noise
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the bare engine uses two cores."""
+
+    sessions: int
+    threads: int
+    batch: int
+
+
+LAYOUTS = tuple(
+    Layout(sessions, threads, batch)
+    for sessions, threads in ((1, 2), (2, 1))
+    for batch in (1, 8, 16)
+)
+
+
+class BareEngine:
+    """Sessions of the shipped graph, driven as fast as they go."""
+
+    def __init__(self, frames: int = 198) -> None:
+        bundle = load_bundle(shipped_bundle())
+        self._backends = {
+            layout: [OnnxRuntimeCpu(bundle, threads=layout.threads) for _ in range(layout.sessions)]
+            for layout in (Layout(1, 2, 1), Layout(2, 1, 1))
+        }
+        self._frames = frames
+        self._pcm = noise((160 * (frames - 1) + 400) / 16000)
+
+    def windows_per_s(self, layout: Layout, seconds: float) -> float:
+        """Measure one layout."""
+        backends = self._backends[Layout(layout.sessions, layout.threads, 1)]
+        pcm = np.tile(self._pcm, (layout.batch, 1))
+        rows = np.tile(np.arange(self._frames), (layout.batch, 1))
+        counts = [0] * len(backends)
+        begin = time.perf_counter()
+
+        def work(index: int) -> None:
+            while time.perf_counter() - begin < seconds:
+                backends[index].embed(pcm, rows)
+                counts[index] += layout.batch
+
+        threads = [threading.Thread(target=work, args=(i,)) for i in range(len(backends))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return sum(counts) / (time.perf_counter() - begin)
+
+    def best(self, seconds: float = 2.0, *, batch_one: bool = False) -> Layout:
+        """Find the fastest layout of the definition; at concurrency 1 only batch 1 counts."""
+        layouts = [layout for layout in LAYOUTS if layout.batch == 1 or not batch_one]
+        return max(layouts, key=lambda layout: self.windows_per_s(layout, seconds))

@@ -1,0 +1,283 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from speakerd_server.audio.ingest import Ingest
+from speakerd_server.errors import (
+    AudioIncompleteSample,
+    AudioTooLong,
+    AudioTooShort,
+    NoAudio,
+    SampleRateUnsupported,
+    SamplesPerChunkInvalid,
+)
+from speakerd_server.session import Session, SessionSettings
+from speakerd_server.values import AudioFormat, Encoding, Float32, Window
+from support.driven import Call, assert_same, heard
+from support.signals import RATES_HZ, card, embed, noise, pieces, splits, to_bytes, tone
+
+PCM_16K = AudioFormat(Encoding.PCM16LE, 16_000)
+TWO_SECONDS = SessionSettings(PCM_16K, card(), 32_000)
+
+
+def with_silences(samples: int, silences: list[tuple[int, int]]) -> Float32:
+    signal = noise(samples)
+    for start, length in silences:
+        signal[start : start + length] = 0.0
+    return signal
+
+
+@st.composite
+def calls(draw: st.DrawFn) -> tuple[SessionSettings, bytes]:
+    audio_format = AudioFormat(draw(st.sampled_from(Encoding)), draw(st.sampled_from(RATES_HZ)))
+    wanted = SessionSettings(
+        audio_format,
+        card(),
+        samples_per_chunk=draw(st.sampled_from([-1, 720, 800, 1_234, 2_000, 32_000])),
+        update_interval_samples=draw(st.sampled_from([0, 1, 1_000, 2_500])),
+        maximum_speech_samples=draw(st.sampled_from([None, None, 1_600, 4_321])),
+    )
+    samples = draw(st.integers(audio_format.sample_rate_hz // 20, audio_format.sample_rate_hz // 4))
+    place = st.tuples(st.integers(0, samples), st.integers(0, 3_000))
+    signal = with_silences(samples, draw(st.lists(place, max_size=3)))
+    return wanted, to_bytes(signal, audio_format.encoding)
+
+
+@settings(max_examples=150, deadline=None)
+@given(calls(), st.booleans(), st.data())
+def test_nothing_depends_on_splits_or_on_when_embeddings_come_back(
+    call: tuple[SessionSettings, bytes], late: bool, data: st.DataObject
+) -> None:
+    wanted, whole = call
+    split = Call(wanted, late)
+    final = split.run(pieces(whole, data.draw(splits(len(whole)))))
+    expected, joined = heard(wanted, whole)
+    assert_same(final, expected)
+    assert split.session.received_samples == joined.session.received_samples
+    assert split.session.settled == joined.session.settled
+    assert len(split.updates) == len(joined.updates)
+    for one, other in zip(split.updates, joined.updates, strict=True):
+        assert_same(one, other)
+    for window, same in zip(split.windows, joined.windows, strict=True):
+        assert (window.index, window.end_samples) == (same.index, same.end_samples)
+        assert np.array_equal(window.pcm, same.pcm)
+        assert np.array_equal(window.rows, same.rows)
+
+
+@settings(max_examples=60, deadline=None)
+@given(calls())
+@example((replace(TWO_SECONDS, samples_per_chunk=800), bytes(2 * 5_000)))
+def test_the_utterance_is_what_the_seeds_rule_says_of_the_signal(
+    call: tuple[SessionSettings, bytes],
+) -> None:
+    wanted, whole = call
+    final, run = heard(wanted, whole)
+    ingest = Ingest(wanted.audio_format, 16_000, wanted.maximum_speech_samples)
+    signal = np.concatenate([ingest.push(whole), ingest.end()])
+    total = np.zeros(card().dim)
+    voiced = 0
+    windows = frames_by_the_rule(signal, wanted.samples_per_chunk)
+    for frames in windows:
+        if np.abs(frames - frames[0]).max() > 2.0**-17:
+            voiced += 1
+            total += embed_frames(frames)
+    assert (final.window_count, final.windows_without_variance) == (voiced, len(windows) - voiced)
+    assert np.array_equal(final.sum, total)
+    assert final.speech_samples == len(signal)
+    assert final.committed_samples == run.session.received_samples
+
+
+def frames_by_the_rule(signal: Float32, samples_per_chunk: int) -> list[Float32]:
+    frames = np.lib.stride_tricks.sliding_window_view(signal, 400)[::160]
+    wanted = len(frames) if samples_per_chunk == -1 else 1 + (samples_per_chunk - 400) // 160
+    if len(frames) < wanted:
+        return [frames[np.arange(wanted) % len(frames)]]
+    windows = [frames[k : k + wanted] for k in range(0, len(frames), wanted)]
+    windows[-1] = np.concatenate([windows[-1], frames])[:wanted]
+    return windows
+
+
+def embed_frames(frames: Float32) -> Float32:
+    apart = np.pad(frames, [(0, 0), (0, 80)]).reshape(-1)
+    return embed(Window(0, apart, 3 * np.arange(len(frames)), 0))
+
+
+def test_the_worked_exchange_of_the_contract() -> None:
+    call = Call(TWO_SECONDS)
+    final = call.run(pieces(to_bytes(noise(64_000), Encoding.PCM16LE), [32_000, 64_000, 96_000]))
+    assert [u.speech_samples for u in call.updates] == [31_680, 63_360]
+    assert [u.window_count for u in call.updates] == [1, 2]
+    assert [u.committed_samples for u in call.updates] == [31_680, 63_360]
+    assert (final.window_count, final.speech_samples, final.committed_samples) == (
+        3,
+        64_000,
+        64_000,
+    )
+    assert final.consistency < 1.0
+    assert np.array_equal(final.mean, final.sum / 3)
+
+
+@pytest.mark.parametrize("rate_hz", RATES_HZ)
+def test_committed_samples_are_wire_samples_rounded_down(rate_hz: int) -> None:
+    wanted = replace(TWO_SECONDS, audio_format=AudioFormat(Encoding.PCM16LE, rate_hz))
+    final, call = heard(wanted, to_bytes(noise(3 * rate_hz), Encoding.PCM16LE))
+    assert [u.committed_samples for u in call.updates] == [31_680 * rate_hz // 16_000]
+    assert (final.committed_samples, call.session.received_samples) == (3 * rate_hz, 3 * rate_hz)
+
+
+def test_updates_keep_the_interval_on_the_audios_clock() -> None:
+    whole = to_bytes(noise(16_000), Encoding.PCM16LE)
+    every = replace(TWO_SECONDS, samples_per_chunk=720)
+    _, often = heard(every, whole)
+    _, seldom = heard(replace(every, update_interval_samples=1_000), whole)
+    _, never = heard(replace(every, update_interval_samples=16_000), whole)
+    assert [u.speech_samples for u in often.updates] == [480 * k for k in range(1, 33)]
+    assert [u.speech_samples for u in seldom.updates] == [1_440 * k for k in range(1, 11)]
+    assert never.updates == []
+
+
+def test_one_window_over_everything_gives_no_updates() -> None:
+    final, call = heard(
+        replace(TWO_SECONDS, samples_per_chunk=-1), to_bytes(noise(50_000), Encoding.PCM16LE)
+    )
+    assert (final.window_count, call.updates) == (1, [])
+
+
+def test_windows_without_variance_are_counted_in_order_and_make_updates() -> None:
+    session = Session(replace(TWO_SECONDS, samples_per_chunk=720))
+    signal = with_silences(480 * 6 + 240, [(480, 720), (480 * 4, 2_000)])
+    step = session.push(to_bytes(signal, Encoding.PCM16LE))
+    assert [w.index for w in step.windows] == [0, 2, 3]
+    assert (step.updates, session.utterance.windows_without_variance) == ((), 0)
+    first = session.absorb_embedding(step.windows[0], embed(step.windows[0]))
+    assert [(u.window_count, u.windows_without_variance) for u in first] == [(1, 0), (1, 1)]
+    second = session.absorb_embedding(step.windows[1], embed(step.windows[1]))
+    assert [(u.window_count, u.windows_without_variance) for u in second] == [(2, 1)]
+    third = session.absorb_embedding(step.windows[2], embed(step.windows[2]))
+    assert [(u.windows_without_variance, u.speech_samples) for u in third] == [
+        (1, 480 * 4),
+        (2, 480 * 5),
+        (3, 480 * 6),
+    ]
+    more = session.push(bytes(2 * 480))
+    assert [u.windows_without_variance for u in more.updates] == [4]
+
+
+@pytest.mark.parametrize("encoding", Encoding)
+@pytest.mark.parametrize("rate_hz", RATES_HZ)
+@pytest.mark.parametrize("samples_per_chunk", [-1, 720, 32_000])
+def test_silence_and_constants_never_become_windows(
+    encoding: Encoding, rate_hz: int, samples_per_chunk: int
+) -> None:
+    wanted = SessionSettings(AudioFormat(encoding, rate_hz), card(), samples_per_chunk)
+    one_sample = {
+        Encoding.PCM16LE: b"\x00\x60",
+        Encoding.FLOAT32LE: np.float32(0.3).tobytes(),
+    }.get(encoding, b"\x2a")
+    for sample in (bytes(len(one_sample)), one_sample):
+        final, call = heard(wanted, sample * rate_hz)
+        assert call.windows == []
+        assert final.window_count == 0
+        assert final.windows_without_variance >= 1
+        assert final.speech_samples == 16_000
+
+
+def test_one_frame_repeated_never_becomes_a_window() -> None:
+    for signal in (tone(40_000, 100), np.tile(noise(160), 250)):
+        final, call = heard(TWO_SECONDS, to_bytes(signal, Encoding.PCM16LE))
+        assert (call.windows, final.windows_without_variance) == ([], 2)
+
+
+@pytest.mark.parametrize("rate_hz", RATES_HZ)
+def test_a_settled_session_cuts_the_signal_and_ignores_the_rest(rate_hz: int) -> None:
+    wanted = SessionSettings(
+        AudioFormat(Encoding.FLOAT32LE, rate_hz), card(), 720, maximum_speech_samples=1_600
+    )
+    cut = to_bytes(noise(rate_hz // 10 + 1)[: -(-1_600 * rate_hz // 16_000)], Encoding.FLOAT32LE)
+    call, exact = Call(wanted), Call(wanted)
+    final = call.run([cut + b"\xff" * 4_001, b"\xff" * 4_001])
+    assert call.session.settled
+    assert_same(final, exact.run([cut]))
+    assert final.speech_samples == 1_600
+    assert final.committed_samples == call.session.received_samples == len(cut) // 4
+
+
+def test_a_session_that_may_still_go_on_is_not_settled() -> None:
+    session = Session(replace(TWO_SECONDS, maximum_speech_samples=1_600))
+    session.push(bytes(2 * 1_600 - 1))
+    assert not session.settled
+    session.push(b"\x00")
+    assert session.settled
+    unbounded = Session(TWO_SECONDS)
+    unbounded.push(bytes(10_000))
+    assert not unbounded.settled
+
+
+def test_embeddings_are_absorbed_in_order_or_not_at_all() -> None:
+    session = Session(replace(TWO_SECONDS, samples_per_chunk=720))
+    first, second = session.push(to_bytes(noise(1_200), Encoding.PCM16LE)).windows
+    with pytest.raises(ValueError, match="window 1 is not the oldest"):
+        session.absorb_embedding(second, embed(second))
+    session.absorb_embedding(first, embed(first))
+    with pytest.raises(ValueError, match="window 0 is not the oldest"):
+        session.absorb_embedding(first, embed(first))
+    session.absorb_embedding(second, embed(second))
+    with pytest.raises(ValueError, match="window 2"):
+        session.absorb_embedding(replace(second, index=2), embed(second))
+    assert session.utterance.window_count == 2
+
+
+def test_before_any_window_the_utterance_is_empty() -> None:
+    utterance = Session(TWO_SECONDS).utterance
+    assert (utterance.window_count, utterance.speech_samples, utterance.consistency) == (0, 0, 1.0)
+    assert not utterance.sum.any()
+
+
+def test_audio_that_ends_badly_is_named() -> None:
+    with pytest.raises(NoAudio):
+        Call(TWO_SECONDS).run([b""])
+    with pytest.raises(AudioTooShort):
+        Call(TWO_SECONDS).run([bytes(2 * 399)])
+    with pytest.raises(AudioTooShort):
+        Call(replace(TWO_SECONDS, samples_per_chunk=-1)).run([bytes(2 * 719)])
+    with pytest.raises(AudioIncompleteSample):
+        Call(TWO_SECONDS).run([bytes(2 * 4_000 + 1)])
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 44_100])
+def test_under_25_ms_is_too_short_at_any_rate(rate_hz: int) -> None:
+    wanted = replace(TWO_SECONDS, audio_format=AudioFormat(Encoding.MULAW, rate_hz))
+    with pytest.raises(AudioTooShort):
+        Call(wanted).run([bytes(rate_hz // 40 - 2)])
+    assert Call(wanted).run([bytes(rate_hz // 40 + 1)]).windows_without_variance == 1
+
+
+def test_a_signal_longer_than_allowed_is_refused() -> None:
+    with pytest.raises(AudioTooLong, match=r"0\.1 s; split"):
+        Call(replace(TWO_SECONDS, maximum_signal_samples=1_600)).run([bytes(2 * 1_601)])
+    Call(replace(TWO_SECONDS, maximum_signal_samples=1_600)).run([bytes(2 * 1_600)])
+
+
+@pytest.mark.parametrize("maximum", [None, 10**9])
+def test_one_window_over_everything_is_at_most_a_minute(maximum: int | None) -> None:
+    wanted = replace(TWO_SECONDS, samples_per_chunk=-1, maximum_signal_samples=maximum)
+    session = Session(wanted)
+    session.push(bytes(2 * 960_000))
+    with pytest.raises(AudioTooLong, match="60 s; set samples_per_chunk"):
+        session.push(bytes(2))
+
+
+@pytest.mark.parametrize("rate_hz", [0, 7_999, 1_000_000_000])
+def test_a_rate_out_of_range_is_refused_at_once(rate_hz: int) -> None:
+    with pytest.raises(SampleRateUnsupported):
+        Session(replace(TWO_SECONDS, audio_format=AudioFormat(Encoding.ALAW, rate_hz)))
+
+
+@pytest.mark.parametrize("samples_per_chunk", [0, -2, 719, 960_001, 10**18])
+def test_an_impossible_window_length_is_refused_at_once(samples_per_chunk: int) -> None:
+    with pytest.raises(SamplesPerChunkInvalid):
+        Session(replace(TWO_SECONDS, samples_per_chunk=samples_per_chunk))
