@@ -1,0 +1,105 @@
+"""Whom a call claims to be, and what the enrolled voiceprints say to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from speakerd_server.decision import Comparison, decide
+from speakerd_server.errors import FieldInvalid
+from speakerd_server.score.similarity import cosine
+from speakerd_server.calls.serving import Serving
+from speakerd_server.store.ids import check_speaker_id
+from speakerd_server.values import Card, Decision, Policy, SpeakerState, Utterance, Verdict
+
+MAXIMUM_SPEAKERS = 100
+DEFAULT_TOP_K = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Whom the voice may be: listed speakers, or anyone of the domain, or nobody named."""
+
+    speaker_ids: tuple[str, ...] = ()
+    """Claimed speakers."""
+    top_k: int | None = None
+    """With a number: anyone of the domain, so many in the answer."""
+
+    def check(self) -> None:
+        """Refuse a malformed target by SpeakerIdInvalid or FieldInvalid."""
+        if self.top_k is not None and not 1 <= self.top_k <= MAXIMUM_SPEAKERS:
+            raise FieldInvalid(
+                "whole_domain.top_k", f"{self.top_k} is not between 1 and {MAXIMUM_SPEAKERS}"
+            )
+        if len(self.speaker_ids) > MAXIMUM_SPEAKERS:
+            raise FieldInvalid(
+                "speakers.speaker_ids",
+                f"{len(self.speaker_ids)} speakers are claimed, at most {MAXIMUM_SPEAKERS} can be;"
+                " use whole_domain to search among all",
+            )
+        if len(set(self.speaker_ids)) < len(self.speaker_ids):
+            raise FieldInvalid("speakers.speaker_ids", "a speaker is listed twice")
+        for speaker_id in self.speaker_ids:
+            check_speaker_id(speaker_id)
+
+
+class Claim:
+    """Turns what was heard in one call into verdicts, by the voiceprints as they are now."""
+
+    def __init__(
+        self, serving: Serving, domain: str, target: Target, card: Card, policy: Policy
+    ) -> None:
+        target.check()
+        self._serving = serving
+        self._domain = domain
+        self._target = target
+        self._card = card
+        self._policy = policy
+        for speaker_id in target.speaker_ids:
+            serving.store.voiceprint(domain, speaker_id, card.identity)
+
+    async def verdict(self, utterance: Utterance, *, final: bool) -> Verdict:
+        """Compare and decide; raises ModelMismatch when a claimed speaker was enrolled anew."""
+        if self._target.top_k is not None and utterance.window_count == 0:
+            return self._nobody_heard()
+        comparisons, compared = await self._comparisons(utterance)
+        return decide(
+            self._policy,
+            comparisons,
+            speech_samples=utterance.speech_samples,
+            window_count=utterance.window_count,
+            sample_rate_hz=self._card.sample_rate_hz,
+            final=final,
+            speakers_compared=compared,
+        )
+
+    def _nobody_heard(self) -> Verdict:
+        if self._serving.store.enrolled(self._domain, self._card.identity) == 0:
+            reason = "nobody is enrolled in the domain"
+            return Verdict(Decision.SPEAKER_NOT_ENROLLED, reason)
+        reason = "no window with a voice in it was heard yet"
+        return Verdict(Decision.NOT_ENOUGH_SPEECH, reason)
+
+    async def _comparisons(self, utterance: Utterance) -> tuple[list[Comparison] | None, int]:
+        if self._target.top_k is not None:
+            return await self._search(utterance, self._target.top_k)
+        if not self._target.speaker_ids:
+            return None, 0
+        comparisons = [self._compare(s, utterance) for s in self._target.speaker_ids]
+        return comparisons, sum(c.cosine is not None for c in comparisons)
+
+    def _compare(self, speaker_id: str, utterance: Utterance) -> Comparison:
+        store = self._serving.store
+        state = store.state(self._domain, speaker_id)
+        voiceprint = store.voiceprint(self._domain, speaker_id, self._card.identity)
+        if voiceprint is None or utterance.window_count == 0:
+            return Comparison(speaker_id, None, state)
+        return Comparison(speaker_id, cosine(utterance.mean, voiceprint.vector), state)
+
+    async def _search(self, utterance: Utterance, top_k: int) -> tuple[list[Comparison], int]:
+        store, domain, identity = self._serving.store, self._domain, self._card.identity
+        embedding = utterance.mean
+        found = await self._serving.read(lambda: store.search(domain, identity, embedding, top_k))
+        hits = [
+            Comparison(speaker_id, score, SpeakerState.ENROLLED) for speaker_id, score in found.hits
+        ]
+        return hits, found.compared

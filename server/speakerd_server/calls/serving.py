@@ -1,0 +1,166 @@
+"""What every call shares: the models and their engines, the store, places, and whether we drain."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from speakerd_server import metrics
+from speakerd_server.engine.batcher import Batcher
+from speakerd_server.errors import (
+    DomainUnknown,
+    Draining,
+    ModelUnknown,
+    StoreBusy,
+    TooManyCalls,
+    TooManyStreams,
+)
+from speakerd_server.store.enrolment import EnrolmentStore
+from speakerd_server.values import Card
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class CallSettings:
+    """How much a client may ask for, and how long it may take."""
+
+    domains: tuple[str, ...] = ("default",)
+    """Sets of speakers that exist; nothing crosses from one to another."""
+    maximum_streams: int = field(default=1000, metadata={"minimum": 1, "maximum": 100_000})
+    """Most live calls at once; one more is refused with TOO_MANY_STREAMS."""
+    maximum_unary_calls: int = field(default=256, metadata={"minimum": 1, "maximum": 100_000})
+    """Most unary calls that embed at once; one more is refused with TOO_MANY_CALLS."""
+    windows_in_flight: int = field(default=4, metadata={"minimum": 1, "maximum": 256})
+    """Windows of one call that may wait for the engine; the call is not read further meanwhile."""
+    idle_timeout_s: float = field(default=30.0, metadata={"minimum": 0.1, "maximum": 86_400.0})
+    """A live call that sends nothing for so long ends with STREAM_IDLE."""
+    write_timeout_s: float = field(default=30.0, metadata={"minimum": 0.1, "maximum": 86_400.0})
+    """A live call that does not read our answer for so long ends with CLIENT_NOT_READING."""
+    enroll_minimum_speech_s: float = field(default=3.0, metadata={"minimum": 0.0, "maximum": 600.0})
+    """Net speech that a recording needs where the client names none."""
+    pending_store_changes: int = field(default=256, metadata={"minimum": 1, "maximum": 100_000})
+    """Changes that may wait for the store; one more is refused with STORE_BUSY."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedModel:
+    """A model that can embed."""
+
+    card: Card
+    """What it says of itself."""
+    engine: Batcher
+    """Embeds its windows."""
+
+
+class Models:
+    """The loaded models, by name."""
+
+    def __init__(self, loaded: Sequence[LoadedModel]) -> None:
+        self._loaded = tuple(loaded)
+
+    @property
+    def default(self) -> LoadedModel:
+        """The model of calls that name none."""
+        return self._loaded[0]
+
+    def __iter__(self) -> Iterator[LoadedModel]:
+        return iter(self._loaded)
+
+    def named(self, name: str) -> LoadedModel:
+        """Find "name" or "name/version"; "" is the default; raises ModelUnknown."""
+        if not name:
+            return self.default
+        for model in self._loaded:
+            identity = model.card.identity
+            if name in (identity.name, f"{identity.name}/{identity.version}"):
+                return model
+        known = [f"{m.card.identity.name}/{m.card.identity.version}" for m in self._loaded]
+        raise ModelUnknown(name, known)
+
+
+class Serving:
+    """What every call shares."""
+
+    def __init__(self, models: Models, store: EnrolmentStore, settings: CallSettings) -> None:
+        self.models = models
+        self.store = store
+        self.settings = settings
+        self.started_unix_s = time.time()
+        self.draining = False
+        self.live_streams = 0
+        self.unary_calls = 0
+        self._pending_changes = 0
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
+        self._readers = ThreadPoolExecutor(2, thread_name_prefix="store-reader")
+
+    @property
+    def open_calls(self) -> int:
+        """Calls that a drain waits for."""
+        return self.live_streams + self.unary_calls
+
+    def domain(self, name: str) -> str:
+        """Give the domain a request means; raises DomainUnknown."""
+        name = name or "default"
+        if name not in self.settings.domains:
+            raise DomainUnknown(name)
+        return name
+
+    @contextmanager
+    def stream_place(self) -> Iterator[None]:
+        """Hold a place for a live call; raises Draining or TooManyStreams at once."""
+        self._refuse_when_draining()
+        if self.live_streams >= self.settings.maximum_streams:
+            raise TooManyStreams(self.settings.maximum_streams)
+        self.live_streams += 1
+        metrics.LIVE_STREAMS.set(self.live_streams)
+        try:
+            yield
+        finally:
+            self.live_streams -= 1
+            metrics.LIVE_STREAMS.set(self.live_streams)
+
+    @contextmanager
+    def unary_place(self) -> Iterator[None]:
+        """Hold a place for a unary call; raises Draining or TooManyCalls at once."""
+        self._refuse_when_draining()
+        if self.unary_calls >= self.settings.maximum_unary_calls:
+            raise TooManyCalls(self.settings.maximum_unary_calls)
+        self.unary_calls += 1
+        try:
+            yield
+        finally:
+            self.unary_calls -= 1
+
+    async def change(self, work: Callable[[], T]) -> T:
+        """Run a change of the store on its one writing thread; raises StoreBusy at once.
+
+        A change that has begun is finished even when its call is cancelled.
+        """
+        if self._pending_changes >= self.settings.pending_store_changes:
+            raise StoreBusy(self.settings.pending_store_changes)
+        self._pending_changes += 1
+        try:
+            return await asyncio.shield(
+                asyncio.get_running_loop().run_in_executor(self._writer, work)
+            )
+        finally:
+            self._pending_changes -= 1
+
+    async def read(self, work: Callable[[], T]) -> T:
+        """Run a read of the store that may take long off the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, work)
+
+    def close(self) -> None:
+        """Finish the changes that were begun."""
+        self._writer.shutdown()
+        self._readers.shutdown()
+
+    def _refuse_when_draining(self) -> None:
+        if self.draining:
+            raise Draining

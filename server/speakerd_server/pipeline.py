@@ -1,0 +1,151 @@
+"""One signal as async: session and engine together, bounded, in order, and freed however it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from speakerd_server import metrics
+from speakerd_server.engine.batcher import Batcher
+from speakerd_server.errors import StreamIdle
+from speakerd_server.session import Session
+from speakerd_server.values import Float32, Step, Utterance, Window
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What is known of a signal at one moment."""
+
+    utterance: Utterance
+    """The running mean."""
+    final: bool
+    """True once, at the end, with the tail window in it."""
+    received_samples: int
+    """Wire samples received so far."""
+    complete_at_s: float
+    """Event loop time at which the last sample in it was received."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    window: Window
+    embedding: asyncio.Future[Float32]
+    complete_at_s: float
+
+
+_Item = _Pending | Utterance | BaseException | None
+
+
+class Pipeline:
+    """Reads chunks, has their windows embedded and tells what was heard.
+
+    A task of its own reads the chunks, so that an answer never waits for more audio; it stops
+    reading while `windows_in_flight` windows of this signal wait, which the transport's flow
+    control hands on to the client. Use as an async context manager: leaving it frees everything.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        engine: Batcher,
+        chunks: AsyncIterator[bytes],
+        *,
+        windows_in_flight: int,
+        idle_timeout_s: float | None = None,
+    ) -> None:
+        self._session = session
+        self._engine = engine
+        self._chunks = chunks
+        self._idle_timeout_s = idle_timeout_s
+        self._places = asyncio.Semaphore(windows_in_flight)
+        self._items: asyncio.Queue[_Item] = asyncio.Queue(windows_in_flight + 1)
+        self._reader: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._reader = asyncio.create_task(self._read())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._reader is not None  # noqa: S101 - set on entry, for the type checker
+        self._reader.cancel()
+        await asyncio.wait([self._reader])
+        metrics.WINDOWS_WITHOUT_VARIANCE.inc(self._session.utterance.windows_without_variance)
+        while not self._items.empty():
+            item = self._items.get_nowait()
+            if isinstance(item, _Pending):
+                _drop(item.embedding)
+
+    async def heard(self) -> AsyncIterator[Heard]:
+        """Tell what was heard whenever an update is due, and once more at the end.
+
+        Raises what session and engine raise, and StreamIdle.
+        """
+        now = asyncio.get_running_loop().time
+        while (item := await self._items.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            if isinstance(item, Utterance):
+                yield self._tell(item, complete_at_s=now())
+                continue
+            embedding = await item.embedding
+            self._places.release()
+            for utterance in self._session.absorb_embedding(item.window, embedding):
+                yield self._tell(utterance, complete_at_s=item.complete_at_s)
+        yield self._tell(self._session.utterance, complete_at_s=now(), final=True)
+
+    def _tell(self, utterance: Utterance, complete_at_s: float, final: bool = False) -> Heard:
+        return Heard(utterance, final, self._session.received_samples, complete_at_s)
+
+    async def _read(self) -> None:
+        try:
+            await self._read_all()
+            await self._items.put(None)
+        except Exception as error:  # noqa: BLE001 - the task's edge: heard() raises it to the caller
+            await self._items.put(error)
+
+    async def _read_all(self) -> None:
+        clock = asyncio.get_running_loop().time
+        limit_s = self._idle_timeout_s
+        try:
+            async with asyncio.timeout(limit_s) as idle:
+                async for chunk in self._chunks:
+                    step = self._session.push(chunk)
+                    if step.windows or step.updates:
+                        idle.reschedule(None)
+                        await self._submit(step)
+                    if self._session.settled:
+                        break
+                    if limit_s is not None:
+                        idle.reschedule(clock() + limit_s)
+        except TimeoutError:
+            if limit_s is None or not idle.expired():
+                raise
+            raise StreamIdle(limit_s) from None
+        await self._submit(self._session.end())
+
+    async def _submit(self, step: Step) -> None:
+        complete_at_s = asyncio.get_running_loop().time()
+        for utterance in step.updates:
+            await self._items.put(utterance)
+        for window in step.windows:
+            await self._places.acquire()
+            embedding = self._engine.submit(window)
+            try:
+                await self._items.put(_Pending(window, embedding, complete_at_s))
+            except asyncio.CancelledError:
+                _drop(embedding)
+                raise
+
+
+def _drop(embedding: asyncio.Future[Float32]) -> None:
+    """Take a window back; an error that nobody will ask for counts as seen."""
+    if not embedding.cancel() and not embedding.cancelled():
+        embedding.exception()

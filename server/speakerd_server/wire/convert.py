@@ -1,0 +1,201 @@
+"""Protobuf messages to values and back; refuses what no field may hold."""
+
+from __future__ import annotations
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from speakerd.v1 import audio_pb2, enrollment_pb2, verification_pb2
+
+from speakerd_server import values
+from speakerd_server.audio.decode import check_format
+from speakerd_server.calls.claims import DEFAULT_TOP_K, Target
+from speakerd_server.decision import policy_for
+from speakerd_server.errors import EncodingUnsupported, FieldInvalid, PolicyInvalid
+from speakerd_server.pipeline import Heard
+from speakerd_server.values import AudioFormat, Card, Encoding, Policy, ScoreScale
+
+ENCODINGS = {
+    audio_pb2.AUDIO_ENCODING_PCM16LE: Encoding.PCM16LE,
+    audio_pb2.AUDIO_ENCODING_FLOAT32LE: Encoding.FLOAT32LE,
+    audio_pb2.AUDIO_ENCODING_MULAW: Encoding.MULAW,
+    audio_pb2.AUDIO_ENCODING_ALAW: Encoding.ALAW,
+}
+SCALES = {
+    audio_pb2.SCORE_SCALE_COSINE: ScoreScale.COSINE,
+    audio_pb2.SCORE_SCALE_SIMILARITY: ScoreScale.SIMILARITY,
+    audio_pb2.SCORE_SCALE_ASNORM: ScoreScale.ASNORM,
+    audio_pb2.SCORE_SCALE_LLR: ScoreScale.LLR,
+}
+WIRE_SCALES = {scale: number for number, scale in SCALES.items()}
+
+
+def seconds(duration: Duration, field: str, lowest: float, highest: float) -> float:
+    """Give a duration in seconds; raises FieldInvalid outside [lowest, highest]."""
+    value = duration.seconds + duration.nanos * 1e-9
+    if not lowest <= value <= highest:
+        raise FieldInvalid(field, f"{value:g} s is not between {lowest:g} and {highest:g} s")
+    return value
+
+
+def duration(samples: int, rate_hz: int) -> Duration:
+    """Give a number of samples as time."""
+    whole, rest = divmod(samples, rate_hz)
+    return Duration(seconds=whole, nanos=rest * 1_000_000_000 // rate_hz)
+
+
+def duration_of_seconds(value_s: float) -> Duration:
+    """Give seconds as a message."""
+    result = Duration()
+    result.FromNanoseconds(round(value_s * 1e9))
+    return result
+
+
+def timestamp(unix_s: float) -> Timestamp:
+    """Give a time as a message."""
+    result = Timestamp()
+    result.FromNanoseconds(round(unix_s * 1e9))
+    return result
+
+
+def audio_format(message: audio_pb2.AudioFormat) -> AudioFormat:
+    """Read a format; raises EncodingUnsupported or SampleRateUnsupported."""
+    encoding = ENCODINGS.get(message.encoding)
+    if encoding is None:
+        known = [e.name for e in Encoding]
+        given = "UNSPECIFIED" if message.encoding == 0 else message.encoding
+        raise EncodingUnsupported(given, known)
+    result = AudioFormat(encoding, message.sample_rate_hz)
+    check_format(result)
+    return result
+
+
+def target(config: verification_pb2.VerificationConfig) -> Target:
+    """Read whom the voice may be."""
+    match config.WhichOneof("target"):
+        case "speaker_id":
+            return Target(speaker_ids=(config.speaker_id,))
+        case "speakers":
+            if not config.speakers.speaker_ids:
+                raise FieldInvalid("speakers.speaker_ids", "is empty; name at least one speaker")
+            return Target(speaker_ids=tuple(config.speakers.speaker_ids))
+        case "whole_domain":
+            return Target(top_k=config.whole_domain.top_k or DEFAULT_TOP_K)
+    return Target()
+
+
+def policy(message: verification_pb2.Policy, card: Card) -> Policy:
+    """Read a policy and fill it up from the card; raises PolicyInvalid or ScaleUnavailable."""
+    scale = SCALES.get(message.scale)
+    if scale is None and message.scale != audio_pb2.SCORE_SCALE_UNSPECIFIED:
+        raise PolicyInvalid("scale", f"{message.scale} is not a score scale")
+    return policy_for(
+        card,
+        scale=scale,
+        accept_at=message.accept_at if message.HasField("accept_at") else None,
+        reject_below=message.reject_below if message.HasField("reject_below") else None,
+        minimum_speech_s=_optional_seconds(message, "minimum_net_speech", 1.0) or 0.0,
+        maximum_speech_s=_optional_seconds(message, "maximum_net_speech", None),
+    )
+
+
+def _optional_seconds(
+    message: verification_pb2.Policy, field: str, default_s: float | None
+) -> float | None:
+    if not message.HasField(field):  # type: ignore[arg-type]
+        return default_s
+    value: Duration = getattr(message, field)
+    return value.seconds + value.nanos * 1e-9
+
+
+def wire_policy(value: Policy, rate_hz: int) -> verification_pb2.Policy:
+    """Give the policy that was used."""
+    message = verification_pb2.Policy(
+        scale=WIRE_SCALES[value.scale],
+        accept_at=value.accept_at,
+        reject_below=value.reject_below,
+        minimum_net_speech=duration(value.minimum_speech_samples, rate_hz),
+    )
+    if value.maximum_speech_samples is not None:
+        message.maximum_net_speech.CopyFrom(duration(value.maximum_speech_samples, rate_hz))
+    return message
+
+
+def identity(value: values.ModelIdentity) -> audio_pb2.ModelIdentity:
+    """Give a model's identity."""
+    return audio_pb2.ModelIdentity(
+        name=value.name, version=value.version, front_end=value.front_end
+    )
+
+
+def score(value: float, scale: ScoreScale) -> audio_pb2.Score:
+    """Give a score with its scale."""
+    return audio_pb2.Score(scale=WIRE_SCALES[scale], value=value)
+
+
+def decision(value: values.Decision) -> audio_pb2.Decision:
+    """Give a decision; the names are the wire's."""
+    return audio_pb2.Decision.Value(f"DECISION_{value.name}")
+
+
+def result(
+    heard: Heard,
+    verdict: values.Verdict,
+    scale: ScoreScale,
+    *,
+    model_rate_hz: int,
+    wire_rate_hz: int,
+) -> verification_pb2.VerificationResult:
+    """Give what is known at one moment of a call."""
+    utterance = heard.utterance
+    return verification_pb2.VerificationResult(
+        audio_received=duration(heard.received_samples, wire_rate_hz),
+        net_speech=duration(utterance.speech_samples, model_rate_hz),
+        window_count=utterance.window_count,
+        windows_without_variance=utterance.windows_without_variance,
+        committed_samples=utterance.committed_samples,
+        scores=[_speaker_score(one, scale) for one in verdict.scores],
+        decision=decision(verdict.decision),
+        reason=verdict.reason,
+        speakers_compared=verdict.speakers_compared,
+    )
+
+
+def _speaker_score(
+    value: values.SpeakerScore, scale: ScoreScale
+) -> verification_pb2.SpeakerScore:
+    message = verification_pb2.SpeakerScore(
+        speaker_id=value.speaker_id, decision=decision(value.decision)
+    )
+    if value.score is not None:
+        message.score.CopyFrom(score(value.score, scale))
+    return message
+
+
+def recording(value: values.Recording) -> enrollment_pb2.Recording:
+    """Give one stored recording."""
+    return enrollment_pb2.Recording(
+        recording_id=value.recording_id,
+        create_time=timestamp(value.created_unix_s),
+        net_speech=duration(value.speech_samples, value.sample_rate_hz),
+        window_count=value.window_count,
+        window_consistency=value.window_consistency,
+    )
+
+
+def speaker(value: values.Speaker) -> enrollment_pb2.Speaker:
+    """Give one person with all recordings."""
+    message = enrollment_pb2.Speaker(
+        speaker_id=value.speaker_id,
+        domain=value.domain,
+        state=enrollment_pb2.SpeakerState.Value(f"SPEAKER_STATE_{value.state.name}"),
+        display_name=value.display_name,
+        create_time=timestamp(value.created_unix_s),
+        update_time=timestamp(value.updated_unix_s),
+        recordings=[recording(one) for one in value.recordings],
+        net_speech=duration_of_seconds(
+            sum(one.speech_samples / one.sample_rate_hz for one in value.recordings)
+        ),
+    )
+    if value.model is not None:
+        message.model.CopyFrom(identity(value.model))
+    return message

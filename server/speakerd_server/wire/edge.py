@@ -1,0 +1,159 @@
+"""The edge of every rpc: errors become statuses, streams become chunks, writes have a limit."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import unicodedata
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn, Protocol, TypeVar
+
+import grpc
+from grpc_status import rpc_status
+
+from speakerd_server import metrics
+from speakerd_server.errors import (
+    AudioMessageTooLarge,
+    AudioTooLong,
+    ClientNotReading,
+    ConfigMissing,
+    ConfigRepeated,
+    FieldInvalid,
+    NoAudio,
+    RequestEmpty,
+    SpeakerdError,
+    StreamIdle,
+)
+from speakerd_server.wire.status import status_of
+
+AUDIO_MESSAGE_BYTES = 1 << 20
+UNARY_AUDIO_S = 600
+MAXIMUM_REQUEST_ID = 128
+_PIECE_BYTES = 1 << 16
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class StreamRequest(Protocol):
+    """A message of StreamVerify or StreamEnroll."""
+
+    audio: bytes
+
+    @property
+    def config(self) -> Any:  # noqa: ANN401 - the two services' own config messages
+        """The config, when it is the one that is set."""
+
+    def WhichOneof(self, oneof_group: Any) -> str | None:  # noqa: N802, ANN401 - protobuf's own name
+        """Name the field that is set."""
+
+
+class InternalFailure(SpeakerdError):
+    """Something that has no name here went wrong; the log has it."""
+
+    reason = "INTERNAL"
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(f"the daemon failed; its log has the cause under request {request_id}")
+
+
+class Call:
+    """One rpc: where it is answered and by what id it can be found again."""
+
+    def __init__(self, context: Context, rpc: str) -> None:
+        self.context = context
+        self.rpc = rpc
+        self.request_id = uuid.uuid4().hex
+
+    def named(self, request_id: str) -> None:
+        """Take the client's id where it gave one; raises FieldInvalid."""
+        if len(request_id) > MAXIMUM_REQUEST_ID:
+            problem = f"has {len(request_id)} characters, at most {MAXIMUM_REQUEST_ID} can be"
+            raise FieldInvalid("request_id", problem)
+        if any(unicodedata.category(character) == "Cc" for character in request_id):
+            raise FieldInvalid("request_id", "has a control character")
+        self.request_id = request_id or self.request_id
+
+    async def write(self, message: object, timeout_s: float) -> None:
+        """Send one answer of a stream; raises ClientNotReading when it is not taken in time."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.context.write(message)
+        except TimeoutError:
+            raise ClientNotReading(timeout_s) from None
+
+    async def refuse(self, error: SpeakerdError) -> NoReturn:
+        """End the rpc with the status of an error."""
+        metrics.REFUSALS.labels(error.reason).inc()
+        about = {"rpc": self.rpc, "request_id": self.request_id, "reason": error.reason}
+        _log.info("call refused", extra=about)
+        status = rpc_status.to_status(status_of(error, self.request_id))
+        await self.context.abort(status.code, status.details, status.trailing_metadata)
+
+
+async def answered(context: Context, rpc: str, work: Callable[[Call], Awaitable[T]]) -> T:
+    """Do the work of an rpc; whatever fails in it becomes a named status."""
+    call = Call(context, rpc)
+    try:
+        return await work(call)
+    except SpeakerdError as error:
+        await call.refuse(error)
+    except grpc.aio.AbortError:
+        raise
+    except Exception:  # the rpc's edge: a client must never see a traceback
+        _log.exception("rpc failed", extra={"rpc": rpc, "request_id": call.request_id})
+        await call.refuse(InternalFailure(call.request_id))
+
+
+async def config_of(requests: AsyncIterator[StreamRequest], idle_timeout_s: float) -> Any:  # noqa: ANN401
+    """Read the config that begins a stream; raises ConfigMissing, RequestEmpty or StreamIdle."""
+    try:
+        async with asyncio.timeout(idle_timeout_s):
+            async for request in requests:
+                kind = request.WhichOneof("request")
+                if kind == "config":
+                    return request.config
+                raise RequestEmpty if kind is None else ConfigMissing
+    except TimeoutError:
+        raise StreamIdle(idle_timeout_s) from None
+    raise ConfigMissing
+
+
+async def chunks_of(requests: AsyncIterator[StreamRequest]) -> AsyncIterator[bytes]:
+    """Give the audio of every later message; raises by the grammar of the stream."""
+    async for request in requests:
+        kind = request.WhichOneof("request")
+        if kind == "config":
+            raise ConfigRepeated
+        if kind is None:
+            raise RequestEmpty
+        chunk = request.audio
+        if len(chunk) > AUDIO_MESSAGE_BYTES:
+            raise AudioMessageTooLarge(len(chunk), AUDIO_MESSAGE_BYTES)
+        yield chunk
+
+
+async def pieces_of(content: bytes) -> AsyncIterator[bytes]:
+    """Cut unary audio into pieces, so that a long recording lets other calls in between."""
+    if not content:
+        raise NoAudio
+    view = memoryview(content)
+    for start in range(0, len(view), _PIECE_BYTES):
+        await asyncio.sleep(0)
+        yield bytes(view[start : start + _PIECE_BYTES])
+
+
+def check_unary_length(content: bytes, bytes_per_second: int) -> None:
+    """Refuse unary audio of more than 10 minutes by AudioTooLong."""
+    if len(content) > UNARY_AUDIO_S * bytes_per_second:
+        raise AudioTooLong(UNARY_AUDIO_S, "send it as a stream, or in parts")
+
+
+@contextmanager
+def lag_observed(complete_at_s: float, clock: Callable[[], float]) -> Iterator[None]:
+    """Observe the time from the last sample of a window to the end of the body."""
+    yield
+    metrics.DECISION_LAG_SECONDS.observe(clock() - complete_at_s)

@@ -1,0 +1,240 @@
+"""EnrollmentService: recordings in, speakers administered."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from speakerd.v1 import enrollment_pb2 as pb
+from speakerd.v1 import enrollment_pb2_grpc
+
+from speakerd_server import metrics
+from speakerd_server.calls.hearing import Hearing, window_length
+from speakerd_server.calls.enrolling import Enrolment
+from speakerd_server.errors import FieldInvalid, PageTokenInvalid
+from speakerd_server.calls.serving import Serving
+from speakerd_server.store.ids import check_speaker_id
+from speakerd_server.values import Utterance
+from speakerd_server.wire import convert, edge
+
+MAXIMUM_NAME = 256
+MAXIMUM_PAGE = 1000
+DEFAULT_PAGE = 100
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Enrolling:
+    """One enrolment on the wire."""
+
+    request_id: str
+    enrolment: Enrolment
+
+    def settings(self) -> pb.EnrollmentSettings:
+        hearing = self.enrolment.hearing
+        return pb.EnrollmentSettings(
+            request_id=self.request_id,
+            domain=self.enrolment.domain,
+            model=convert.identity(hearing.model.card.identity),
+            samples_per_chunk=hearing.samples_per_chunk,
+            minimum_net_speech=convert.duration_of_seconds(self.enrolment.minimum_speech_s),
+        )
+
+    def progress(self, utterance: Utterance) -> pb.EnrollmentProgress:
+        progress = self.enrolment.progress(utterance)
+        return pb.EnrollmentProgress(
+            percent=progress.percent,
+            still_needed=convert.duration_of_seconds(progress.still_needed_s),
+            feedback=_feedback(progress.feedback.name),
+            net_speech=convert.duration(
+                utterance.speech_samples, self.enrolment.hearing.model_rate_hz
+            ),
+            window_count=utterance.window_count,
+        )
+
+    async def result(self, utterance: Utterance) -> pb.EnrollmentResult:
+        stored = await self.enrolment.store(utterance)
+        metrics.ENROLMENTS.inc()
+        return pb.EnrollmentResult(
+            speaker=convert.speaker(stored.speaker),
+            recording_id=stored.recording_id,
+            recording_consistency=stored.consistency,
+            feedback=_feedback(stored.feedback.name),
+            reason=stored.reason,
+        )
+
+
+class EnrollmentService(enrollment_pb2_grpc.EnrollmentServiceServicer):
+    """Translates between the wire and the store."""
+
+    def __init__(self, serving: Serving) -> None:
+        self._serving = serving
+
+    async def StreamEnroll(  # noqa: N802
+        self, request_iterator: AsyncIterator[Any], context: edge.Context
+    ) -> None:
+        """Enrol while the person speaks."""
+        await edge.answered(
+            context, "StreamEnroll", lambda call: self._stream_enroll(request_iterator, call)
+        )
+
+    async def _stream_enroll(self, requests: AsyncIterator[Any], call: edge.Call) -> None:
+        limits = self._serving.settings
+        with self._serving.stream_place():
+            config = await edge.config_of(requests, limits.idle_timeout_s)
+            call.named(config.request_id)
+            enrolling = self._enrolling(config, call.request_id)
+            opened = pb.StreamEnrollResponse(opened=enrolling.settings())
+            await call.write(opened, limits.write_timeout_s)
+            chunks = edge.chunks_of(requests)
+            async with enrolling.enrolment.hearing.live(self._serving, chunks) as pipeline:
+                async for heard in pipeline.heard():
+                    if heard.final:
+                        answer = pb.StreamEnrollResponse(
+                            final=await enrolling.result(heard.utterance)
+                        )
+                    else:
+                        answer = pb.StreamEnrollResponse(
+                            progress=enrolling.progress(heard.utterance)
+                        )
+                    await call.write(answer, limits.write_timeout_s)
+
+    async def EnrollSpeaker(  # noqa: N802
+        self, request: pb.EnrollSpeakerRequest, context: edge.Context
+    ) -> pb.EnrollSpeakerResponse:
+        """Add one whole recording to a speaker."""
+        return await edge.answered(
+            context, "EnrollSpeaker", lambda call: self._enroll(request, call)
+        )
+
+    async def _enroll(
+        self, request: pb.EnrollSpeakerRequest, call: edge.Call
+    ) -> pb.EnrollSpeakerResponse:
+        call.named(request.config.request_id)
+        with self._serving.unary_place():
+            enrolling = self._enrolling(request.config, call.request_id)
+            hearing = enrolling.enrolment.hearing
+            edge.check_unary_length(request.audio, hearing.audio_format.bytes_per_second)
+            heard = await hearing.whole(self._serving, edge.pieces_of(request.audio))
+            result = await enrolling.result(heard.utterance)
+        return pb.EnrollSpeakerResponse(settings=enrolling.settings(), result=result)
+
+    async def GetSpeaker(  # noqa: N802
+        self, request: pb.GetSpeakerRequest, context: edge.Context
+    ) -> pb.GetSpeakerResponse:
+        """Give one speaker."""
+        return await edge.answered(context, "GetSpeaker", lambda _: self._get(request))
+
+    async def _get(self, request: pb.GetSpeakerRequest) -> pb.GetSpeakerResponse:
+        domain, speaker_id = self._named(request)
+        store = self._serving.store
+        speaker = await self._serving.read(lambda: store.speaker(domain, speaker_id))
+        return pb.GetSpeakerResponse(speaker=convert.speaker(speaker))
+
+    async def ListSpeakers(  # noqa: N802
+        self, request: pb.ListSpeakersRequest, context: edge.Context
+    ) -> pb.ListSpeakersResponse:
+        """List a page of speakers."""
+        return await edge.answered(context, "ListSpeakers", lambda _: self._list(request))
+
+    async def _list(self, request: pb.ListSpeakersRequest) -> pb.ListSpeakersResponse:
+        domain = self._serving.domain(request.domain)
+        size = request.page_size or DEFAULT_PAGE
+        if not 1 <= size <= MAXIMUM_PAGE:
+            raise FieldInvalid("page_size", f"{size} is not between 1 and {MAXIMUM_PAGE}")
+        after = _token_read(request.page_token)
+        store = self._serving.store
+        found = await self._serving.read(lambda: store.speakers(domain, after, size + 1))
+        page = found[:size]
+        more = len(found) > size
+        return pb.ListSpeakersResponse(
+            speakers=[convert.speaker(one) for one in page],
+            next_page_token=_token(page[-1].speaker_id) if more else "",
+        )
+
+    async def UpdateSpeaker(  # noqa: N802
+        self, request: pb.UpdateSpeakerRequest, context: edge.Context
+    ) -> pb.UpdateSpeakerResponse:
+        """Change a speaker's name, remove recordings."""
+        return await edge.answered(context, "UpdateSpeaker", lambda _: self._update(request))
+
+    async def _update(self, request: pb.UpdateSpeakerRequest) -> pb.UpdateSpeakerResponse:
+        domain, speaker_id = self._named(request)
+        name = request.display_name if request.HasField("display_name") else None
+        check_display_name(name)
+        removed = tuple(request.remove_recording_ids)
+        store = self._serving.store
+        speaker = await self._serving.change(
+            lambda: store.update(domain, speaker_id, name, removed)
+        )
+        metrics.ERASURES.inc(len(set(removed)))
+        return pb.UpdateSpeakerResponse(speaker=convert.speaker(speaker))
+
+    async def DeleteSpeaker(  # noqa: N802
+        self, request: pb.DeleteSpeakerRequest, context: edge.Context
+    ) -> pb.DeleteSpeakerResponse:
+        """Delete a speaker and erase the voiceprint."""
+        return await edge.answered(context, "DeleteSpeaker", lambda _: self._delete(request))
+
+    async def _delete(self, request: pb.DeleteSpeakerRequest) -> pb.DeleteSpeakerResponse:
+        domain, speaker_id = self._named(request)
+        store = self._serving.store
+        erased = await self._serving.change(lambda: store.delete(domain, speaker_id))
+        metrics.ERASURES.inc(erased)
+        return pb.DeleteSpeakerResponse(recordings_erased=erased)
+
+    def _named(
+        self, request: pb.GetSpeakerRequest | pb.UpdateSpeakerRequest | pb.DeleteSpeakerRequest
+    ) -> tuple[str, str]:
+        check_speaker_id(request.speaker_id)
+        return self._serving.domain(request.domain), request.speaker_id
+
+    def _enrolling(self, config: pb.EnrollmentConfig, request_id: str) -> _Enrolling:
+        domain = self._serving.domain(config.domain)
+        model = self._serving.models.named(config.model)
+        check_speaker_id(config.speaker_id)
+        name = config.display_name if config.HasField("display_name") else None
+        check_display_name(name)
+        minimum_s = self._serving.settings.enroll_minimum_speech_s
+        if config.HasField("minimum_net_speech"):
+            minimum_s = convert.seconds(config.minimum_net_speech, "minimum_net_speech", 0, 600)
+        wanted = config.samples_per_chunk if config.HasField("samples_per_chunk") else None
+        hearing = Hearing(
+            model=model,
+            audio_format=convert.audio_format(config.audio_format),
+            samples_per_chunk=window_length(model, wanted),
+            maximum_signal_s=edge.UNARY_AUDIO_S,
+        )
+        enrolment = Enrolment(self._serving, domain, config.speaker_id, name, hearing, minimum_s)
+        return _Enrolling(request_id, enrolment)
+
+
+def check_display_name(name: str | None) -> None:
+    """Refuse a display name that is too long by FieldInvalid."""
+    if name is not None and len(name) > MAXIMUM_NAME:
+        raise FieldInvalid(
+            "display_name", f"has {len(name)} characters, at most {MAXIMUM_NAME} can be"
+        )
+
+
+def _feedback(name: str) -> pb.EnrollFeedback:
+    return pb.EnrollFeedback.Value(f"ENROLL_FEEDBACK_{name}")
+
+
+def _token(speaker_id: str) -> str:
+    return base64.urlsafe_b64encode(b"1:" + speaker_id.encode()).decode()
+
+
+def _token_read(token: str) -> str | None:
+    if not token:
+        return None
+    try:
+        plain = base64.b64decode(token.encode(), altchars=b"-_", validate=True).decode()
+    except (binascii.Error, UnicodeError):
+        raise PageTokenInvalid from None
+    version, separator, speaker_id = plain.partition(":")
+    if (version, separator) != ("1", ":") or not speaker_id:
+        raise PageTokenInvalid
+    return speaker_id

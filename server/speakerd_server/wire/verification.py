@@ -1,0 +1,221 @@
+"""VerificationService: live and whole verification, comparison, embeddings."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from speakerd.v1 import verification_pb2 as pb
+from speakerd.v1 import verification_pb2_grpc
+
+from speakerd_server import metrics
+from speakerd_server.calls.hearing import Hearing, window_length
+from speakerd_server.calls.claims import Claim
+from speakerd_server.decision import Comparison, decide
+from speakerd_server.errors import AudioWithoutVoice
+from speakerd_server.pipeline import Heard
+from speakerd_server.score.similarity import cosine, on_scale
+from speakerd_server.calls.serving import LoadedModel, Serving
+from speakerd_server.values import AudioFormat, Policy, ScoreScale, SpeakerState, Verdict
+from speakerd_server.wire import convert, edge
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Verification:
+    """One verification: settings checked, voiceprints at hand."""
+
+    request_id: str
+    domain: str
+    hearing: Hearing
+    policy: Policy
+    claim: Claim
+
+    async def result(self, heard: Heard) -> tuple[pb.VerificationResult, Verdict]:
+        verdict = await self.claim.verdict(heard.utterance, final=heard.final)
+        message = convert.result(
+            heard,
+            verdict,
+            self.policy.scale,
+            model_rate_hz=self.hearing.model_rate_hz,
+            wire_rate_hz=self.hearing.audio_format.sample_rate_hz,
+        )
+        return message, verdict
+
+    def settings(self) -> pb.EffectiveSettings:
+        rate_hz = self.hearing.model_rate_hz
+        return pb.EffectiveSettings(
+            request_id=self.request_id,
+            domain=self.domain,
+            model=convert.identity(self.hearing.model.card.identity),
+            samples_per_chunk=self.hearing.samples_per_chunk,
+            model_sample_rate_hz=rate_hz,
+            policy=convert.wire_policy(self.policy, rate_hz),
+            update_interval=convert.duration_of_seconds(self.hearing.update_interval_s),
+        )
+
+
+class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
+    """Translates between the wire and claims over pipelines."""
+
+    def __init__(self, serving: Serving) -> None:
+        self._serving = serving
+
+    async def StreamVerify(  # noqa: N802
+        self, request_iterator: AsyncIterator[Any], context: edge.Context
+    ) -> None:
+        """Verify a call while it goes on."""
+        await edge.answered(
+            context, "StreamVerify", lambda call: self._stream_verify(request_iterator, call)
+        )
+
+    async def _stream_verify(self, requests: AsyncIterator[Any], call: edge.Call) -> None:
+        limits = self._serving.settings
+        with self._serving.stream_place():
+            config = await edge.config_of(requests, limits.idle_timeout_s)
+            call.named(config.request_id)
+            verification = self._verification(config, call.request_id)
+            opened = pb.StreamVerifyResponse(opened=verification.settings())
+            await call.write(opened, limits.write_timeout_s)
+            await self._talk(verification, requests, call)
+
+    async def _talk(
+        self, verification: _Verification, requests: AsyncIterator[Any], call: edge.Call
+    ) -> None:
+        clock = asyncio.get_running_loop().time
+        timeout_s = self._serving.settings.write_timeout_s
+        chunks = edge.chunks_of(requests)
+        async with verification.hearing.live(self._serving, chunks) as pipeline:
+            async for heard in pipeline.heard():
+                with edge.lag_observed(heard.complete_at_s, clock):
+                    result, verdict = await verification.result(heard)
+                    kind = "final" if heard.final else "update"
+                    await call.write(pb.StreamVerifyResponse(**{kind: result}), timeout_s)
+                if heard.final:
+                    _decided(call, verdict)
+
+    async def Verify(  # noqa: N802
+        self, request: pb.VerifyRequest, context: edge.Context
+    ) -> pb.VerifyResponse:
+        """Verify one whole recording."""
+        return await edge.answered(context, "Verify", lambda call: self._verify(request, call))
+
+    async def _verify(self, request: pb.VerifyRequest, call: edge.Call) -> pb.VerifyResponse:
+        call.named(request.config.request_id)
+        with self._serving.unary_place():
+            verification = self._verification(request.config, call.request_id)
+            heard = await self._whole(verification.hearing, request.audio)
+            result, verdict = await verification.result(heard)
+        _decided(call, verdict)
+        return pb.VerifyResponse(settings=verification.settings(), result=result)
+
+    async def Compare(  # noqa: N802
+        self, request: pb.CompareRequest, context: edge.Context
+    ) -> pb.CompareResponse:
+        """Compare two recordings."""
+        return await edge.answered(context, "Compare", lambda call: self._compare(request, call))
+
+    async def _compare(self, request: pb.CompareRequest, call: edge.Call) -> pb.CompareResponse:
+        call.named(request.request_id)
+        model = self._serving.models.named(request.model)
+        policy = convert.policy(request.policy, model.card)
+        with self._serving.unary_place():
+            first = await self._recording(model, request, request.first)
+            second = await self._recording(model, request, request.second)
+        heard = min(first, second, key=lambda one: one.utterance.window_count)
+        alike = None
+        if heard.utterance.window_count:
+            alike = cosine(first.utterance.mean, second.utterance.mean)
+        verdict = decide(
+            policy,
+            [Comparison("the other recording", alike, SpeakerState.ENROLLED)],
+            speech_samples=min(first.utterance.speech_samples, second.utterance.speech_samples),
+            window_count=heard.utterance.window_count,
+            sample_rate_hz=model.card.sample_rate_hz,
+            final=True,
+            speakers_compared=1,
+        )
+        scales = (ScoreScale.COSINE, ScoreScale.SIMILARITY) if alike is not None else ()
+        return pb.CompareResponse(
+            request_id=call.request_id,
+            scores=[convert.score(on_scale(alike or 0.0, scale), scale) for scale in scales],
+            decision=convert.decision(verdict.decision),
+            reason=verdict.reason,
+            policy=convert.wire_policy(policy, model.card.sample_rate_hz),
+            model=convert.identity(model.card.identity),
+        )
+
+    async def Embed(  # noqa: N802
+        self, request: pb.EmbedRequest, context: edge.Context
+    ) -> pb.EmbedResponse:
+        """Embed one recording."""
+        return await edge.answered(context, "Embed", lambda call: self._embed(request, call))
+
+    async def _embed(self, request: pb.EmbedRequest, call: edge.Call) -> pb.EmbedResponse:
+        call.named(request.request_id)
+        model = self._serving.models.named(request.model)
+        with self._serving.unary_place():
+            utterance = (await self._recording(model, request, request.audio)).utterance
+        if utterance.window_count == 0:
+            raise AudioWithoutVoice(utterance.windows_without_variance)
+        return pb.EmbedResponse(
+            request_id=call.request_id,
+            embedding=utterance.mean.astype("float32"),
+            window_count=utterance.window_count,
+            windows_without_variance=utterance.windows_without_variance,
+            net_speech=convert.duration(utterance.speech_samples, model.card.sample_rate_hz),
+            model=convert.identity(model.card.identity),
+        )
+
+    def _verification(self, config: pb.VerificationConfig, request_id: str) -> _Verification:
+        domain = self._serving.domain(config.domain)
+        model = self._serving.models.named(config.model)
+        policy = convert.policy(config.policy, model.card)
+        hearing = self._hearing(
+            model,
+            config,
+            config.audio_format,
+            update_interval_s=convert.seconds(config.update_interval, "update_interval", 0, 3600),
+            maximum_speech_samples=policy.maximum_speech_samples,
+        )
+        claim = Claim(self._serving, domain, convert.target(config), model.card, policy)
+        return _Verification(request_id, domain, hearing, policy, claim)
+
+    def _hearing(
+        self,
+        model: LoadedModel,
+        request: pb.VerificationConfig | pb.CompareRequest | pb.EmbedRequest,
+        format_message: Any,  # noqa: ANN401
+        *,
+        update_interval_s: float = 0.0,
+        maximum_speech_samples: int | None = None,
+    ) -> Hearing:
+        audio_format: AudioFormat = convert.audio_format(format_message)
+        wanted = request.samples_per_chunk if request.HasField("samples_per_chunk") else None
+        return Hearing(
+            model=model,
+            audio_format=audio_format,
+            samples_per_chunk=window_length(model, wanted),
+            update_interval_s=update_interval_s,
+            maximum_speech_samples=maximum_speech_samples,
+        )
+
+    async def _recording(
+        self, model: LoadedModel, request: pb.CompareRequest | pb.EmbedRequest, audio: pb.Audio
+    ) -> Heard:
+        return await self._whole(self._hearing(model, request, audio.format), audio.content)
+
+    async def _whole(self, hearing: Hearing, content: bytes) -> Heard:
+        edge.check_unary_length(content, hearing.audio_format.bytes_per_second)
+        return await hearing.whole(self._serving, edge.pieces_of(content))
+
+
+def _decided(call: edge.Call, verdict: Verdict) -> None:
+    decision = verdict.decision.value
+    metrics.DECISIONS.labels(decision).inc()
+    about = {"rpc": call.rpc, "request_id": call.request_id, "decision": decision}
+    _log.info("decided", extra=about)
