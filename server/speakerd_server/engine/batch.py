@@ -1,0 +1,53 @@
+"""One batch: lay the windows out, embed them, and find out who is to blame if that fails."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from speakerd_server.engine.backend import Backend
+from speakerd_server.errors import BatchFailed, EmbeddingInvalid, EngineFailed
+from speakerd_server.values import Float32, Window
+
+Outcome = Float32 | EngineFailed
+
+
+def embed_windows(backend: Backend, windows: Sequence[Window], dim: int) -> list[Outcome]:
+    """Embed windows of one length together; if that fails, one by one.
+
+    Args:
+        backend: Computes.
+        windows: All with the same number of rows; PCM is padded with zeros to the longest.
+        dim: Length that each embedding must have.
+
+    Returns:
+        For each window a float32[dim], finite and non-zero, or the named reason why not.
+    """
+    try:
+        embeddings = _embed_together(backend, windows, dim)
+    # A backend may fail in any way; the callers of the other windows must not feel it.
+    except Exception as error:  # noqa: BLE001
+        if len(windows) == 1:
+            return [BatchFailed(f"{type(error).__name__}: {error}")]
+        return [outcome for window in windows for outcome in embed_windows(backend, [window], dim)]
+    return [_checked(embedding) for embedding in embeddings]
+
+
+def _embed_together(backend: Backend, windows: Sequence[Window], dim: int) -> Float32:
+    longest_samples = max(window.pcm.size for window in windows)
+    pcm = np.zeros((len(windows), longest_samples), np.float32)
+    for padded, window in zip(pcm, windows, strict=True):
+        padded[: window.pcm.size] = window.pcm
+    embeddings = backend.embed(pcm, np.stack([window.rows for window in windows]))
+    if embeddings.shape != (len(windows), dim):
+        raise ValueError(f"embeddings of shape {embeddings.shape}, not {(len(windows), dim)}")
+    return embeddings
+
+
+def _checked(embedding: Float32) -> Outcome:
+    if not np.isfinite(embedding).all():
+        return EmbeddingInvalid("is not finite")
+    if not embedding.any():
+        return EmbeddingInvalid("is zero")
+    return embedding.copy()

@@ -1,0 +1,57 @@
+"""Copies a bundle with the front end of the other family, for networks trained with that one."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from speakerd_server.errors import ModelUnusable
+from speakerd_server.models.bundle import CARD_NAME, ONNX_NAME, load_bundle
+from speakerd_server.models.embedder import SPECTRUM
+from speakerd_server.models.front_end import FAMILIES, fingerprint, front_end
+
+
+def with_front_end(bundle_folder: Path, family: str, output_folder: Path) -> Path:
+    """Write a copy of a bundle whose graph has another front end and whose card says so.
+
+    The calibration in the card is copied and no longer measured: run it anew before relying on it.
+
+    Args:
+        bundle_folder: Holds the bundle to copy.
+        family: A key of `FAMILIES`.
+        output_folder: Made if it does not exist; becomes the bundle's folder.
+
+    Returns:
+        `output_folder`.
+
+    Raises:
+        ModelUnusable: The bundle cannot be read, or its graph is not one of the recipe's.
+        ModelDamaged: The bundle's ONNX file is not the one that its card describes.
+    """
+    bundle = load_bundle(bundle_folder)
+    model = onnx.load_model_from_string(bundle.onnx_path.read_bytes())
+    spectra = [tensor for tensor in model.graph.initializer if tensor.name == SPECTRUM]
+    if len(spectra) != 1:
+        raise ModelUnusable(bundle_folder, f"{ONNX_NAME} has no array {SPECTRUM}")
+    spectrum = np.ascontiguousarray(front_end(FAMILIES[family]).spectrum[:, None, None, :])
+    spectra[0].CopyFrom(numpy_helper.from_array(spectrum, SPECTRUM))
+    content = model.SerializeToString(deterministic=True)
+    card = (bundle_folder / CARD_NAME).read_text(encoding="utf-8")
+    for line, value in (
+        (bundle.card.sha256, hashlib.sha256(content).hexdigest()),
+        (bundle.card.identity.front_end, fingerprint(FAMILIES[family])),
+        (f'family = "{_family_of(bundle.card.identity.front_end)}"', f'family = "{family}"'),
+    ):
+        card = card.replace(line, value)
+    output_folder.mkdir(parents=True, exist_ok=True)
+    (output_folder / ONNX_NAME).write_bytes(content)
+    (output_folder / CARD_NAME).write_text(card, encoding="utf-8")
+    return output_folder
+
+
+def _family_of(front_end_fingerprint: str) -> str:
+    return front_end_fingerprint.rpartition("-")[0]

