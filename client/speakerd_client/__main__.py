@@ -1,0 +1,26 @@
+"""Entry point of speakerctl and of `python -m speakerd_client`."""
+
+from __future__ import annotations
+
+import sys
+
+_ADVICE = """\
+speakerctl needs more than the SDK. Install the command line with
+  pip install "speakerd-client[cli,files]"
+"""
+
+
+def main() -> None:
+    """Run the command line, or say what is missing."""
+    try:
+        from speakerd_client.cli.app import run
+    except ModuleNotFoundError as error:
+        if error.name not in {"rich", "typer"}:
+            raise
+        sys.stderr.write(_ADVICE)
+        sys.exit(3)
+    sys.exit(run())
+
+
+if __name__ == "__main__":
+    main()

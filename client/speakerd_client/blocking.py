@@ -1,0 +1,184 @@
+"""The blocking client: the asynchronous one on an event loop in a thread of its own.
+
+Nothing is written twice. Each method here is the one of the same name on AsyncClient, or on its
+calls, run on that loop; arguments, results, exceptions and documentation are those.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import functools
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from types import TracebackType
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
+
+from speakerd_client.calls import StreamCall
+from speakerd_client.client import DEFAULT_ADDRESS, AsyncClient
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Update = TypeVar("Update")
+Final = TypeVar("Final")
+
+
+@functools.cache
+def _loop() -> asyncio.AbstractEventLoop:
+    """Start the one event loop of all blocking clients; it ends with the process."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="speakerd-client", daemon=True)
+    thread.start()
+
+    def stop() -> None:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+    atexit.register(stop)
+    return loop
+
+
+def _run(work: Coroutine[Any, Any, R]) -> R:
+    """Run on the loop and wait; an interrupted wait, such as Ctrl-C, cancels the work."""
+    future = asyncio.run_coroutine_threadsafe(work, _loop())
+    try:
+        return future.result()
+    except BaseException:
+        future.cancel()
+        raise
+
+
+def _method(
+    work: Callable[Concatenate[AsyncClient, P], Coroutine[Any, Any, R]],
+) -> Callable[Concatenate[Client, P], R]:
+    """Make the blocking form of a coroutine method."""
+
+    @functools.wraps(work)
+    def method(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return _run(work(self.asynchronous, *args, **kwargs))
+
+    return method
+
+
+def _iterator(
+    work: Callable[Concatenate[AsyncClient, P], AsyncIterator[R]],
+) -> Callable[Concatenate[Client, P], Iterator[R]]:
+    """Make the blocking form of an asynchronous generator method."""
+
+    @functools.wraps(work)
+    def method(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[R]:
+        items: Any = work(self.asynchronous, *args, **kwargs)
+
+        async def following() -> R | None:
+            return await anext(items, None)
+
+        try:
+            while (item := _run(following())) is not None:
+                yield item
+        finally:
+            _run(items.aclose())
+
+    return method
+
+
+def _stream(
+    work: Callable[Concatenate[AsyncClient, P], StreamCall[Update, Final]],
+) -> Callable[Concatenate[Client, P], BlockingCall[Update, Final]]:
+    """Make the blocking form of a method that opens a stream."""
+
+    @functools.wraps(work)
+    def method(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> BlockingCall[Update, Final]:
+        return BlockingCall(work(self.asynchronous, *args, **kwargs))
+
+    return method
+
+
+class BlockingCall(Generic[Update, Final]):
+    """The blocking form of a StreamCall, in a `with`; send and iterate from two threads at will."""
+
+    def __init__(self, call: StreamCall[Update, Final]) -> None:
+        self._call = call
+
+    def __enter__(self) -> Self:
+        _run(self._call.__aenter__())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        _run(self._call.abandon())
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Update:
+        """As StreamCall's iteration; in the same thread as `send` it waits for the next update."""
+        try:
+            return _run(self._call.__anext__())
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+    @property
+    def request_id(self) -> str:
+        """Id of the call."""
+        return self._call.request_id
+
+    @property
+    def finished(self) -> bool:
+        """True once more audio would not be used."""
+        return self._call.finished
+
+    def send(self, audio: bytes) -> None:
+        """As StreamCall.send."""
+        _run(self._call.send(audio))
+
+    def end(self) -> None:
+        """As StreamCall.end."""
+        _run(self._call.end())
+
+    def finish(self) -> Final:
+        """As StreamCall.finish."""
+        return _run(self._call.finish())
+
+
+class Client:
+    """Talks to one daemon; may be used from many threads. Use it in a `with`, or close it.
+
+    Every method raises the exceptions of `speakerd_client.errors`.
+    """
+
+    def __init__(self, address: str = DEFAULT_ADDRESS, *, timeout_s: float = 60.0) -> None:
+        """Connect at the first call; the arguments are those of AsyncClient."""
+        self.asynchronous = AsyncClient(address, timeout_s=timeout_s)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    close = _method(AsyncClient.close)
+    verify = _method(AsyncClient.verify)
+    compare = _method(AsyncClient.compare)
+    embed = _method(AsyncClient.embed)
+    enroll = _method(AsyncClient.enroll)
+    get_speaker = _method(AsyncClient.get_speaker)
+    update_speaker = _method(AsyncClient.update_speaker)
+    delete_speaker = _method(AsyncClient.delete_speaker)
+    server_info = _method(AsyncClient.server_info)
+    list_models = _method(AsyncClient.list_models)
+    health = _method(AsyncClient.health)
+    list_speakers = _iterator(AsyncClient.list_speakers)
+    verify_stream = _iterator(AsyncClient.verify_stream)
+    enroll_stream = _iterator(AsyncClient.enroll_stream)
+    stream_verify = _stream(AsyncClient.stream_verify)
+    stream_enroll = _stream(AsyncClient.stream_enroll)

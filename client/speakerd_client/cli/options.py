@@ -1,0 +1,63 @@
+"""The options that several commands share, each written once, and what is made of them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from speakerd_client.audio import Encoding
+from speakerd_client.client import DEFAULT_ADDRESS
+from speakerd_client.results import Policy, ScoreScale
+
+ScaleName = Literal["cosine", "similarity", "asnorm", "llr"]
+Address = Annotated[
+    str, typer.Option("--address", envvar="SPEAKERD_ADDRESS", help="host:port of the daemon.")
+]
+Domain = Annotated[str, typer.Option("--domain", help="Set of speakers; empty: default.")]
+SamplesPerChunk = Annotated[
+    int | None,
+    typer.Option(
+        "--samples-per-chunk",
+        help="Window length in samples at the model's rate; -1: one window over all.",
+    ),
+]
+AcceptAt = Annotated[
+    float | None,
+    typer.Option("--accept-at", help="Accept at this score or above; unset: the model card's."),
+]
+Scale = Annotated[
+    ScaleName | None,
+    typer.Option("--scale", help="Scale of scores and --accept-at.  [default: cosine]"),
+]
+MinimumSpeech = Annotated[
+    float | None,
+    typer.Option("--minimum-speech", help="Seconds of speech that a decision needs."),
+]
+NeededSpeech = Annotated[
+    float | None,
+    typer.Option("--minimum-speech", help="Seconds of speech that each recording needs."),
+]
+MessageMs = Annotated[
+    int, typer.Option("--message-ms", min=1, max=10000, help="Audio sent in one message.")
+]
+Channel = Annotated[
+    int | None, typer.Option("--channel", min=0, help="Channel of a file with several, from 0.")
+]
+RawEncoding = Annotated[
+    Encoding, typer.Option("--encoding", help="Of raw audio on standard input.")
+]
+RawRate = Annotated[int, typer.Option("--rate", help="Hz of raw audio on standard input.")]
+Json = Annotated[bool, typer.Option("--json", help="JSON, one line for each item.")]
+
+ADDRESS = DEFAULT_ADDRESS
+
+
+def policy_of(
+    scale: ScaleName | None, accept_at: float | None, minimum_speech_s: float | None
+) -> Policy:
+    """Make a policy; a threshold without a scale is on the cosine scale."""
+    if scale is None and accept_at is not None:
+        scale = "cosine"
+    wanted = None if scale is None else ScoreScale(scale)
+    return Policy(scale=wanted, accept_at=accept_at, minimum_speech_s=minimum_speech_s)

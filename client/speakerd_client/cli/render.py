@@ -1,0 +1,191 @@
+"""Results as text for people and as JSON for scripts."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from speakerd_client.errors import SpeakerdError
+from speakerd_client.records import Enrollment, Model, ServerInfo, Speaker
+from speakerd_client.results import Decision, Verification
+
+EXIT_CODES = {Decision.ACCEPT: 0, Decision.REJECT: 1}
+NO_ANSWER = 2
+FAILED = 3
+
+_BARS = "▁▂▃▄▅▆▇█"
+
+
+def say(text: str) -> None:
+    """Write one line of the answer, at once, however long it is."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def complain(text: str) -> None:
+    """Write one line to standard error."""
+    sys.stderr.write(f"speakerctl: {text}\n")
+
+
+def as_json(value: Any) -> str:
+    """One line of JSON: dataclasses as objects, enums by value, times in ISO 8601."""
+    return json.dumps(_plain(value), ensure_ascii=False, allow_nan=False)
+
+
+def error_text(error: SpeakerdError) -> str:
+    """Give the reason, the fields that are wrong, and whether trying again helps."""
+    text = f"{error.message} [{error.reason}]" if error.reason else error.message
+    wrong = [each.field for each in error.field_violations if each.field not in error.message]
+    if wrong:
+        text += f" (field {', '.join(wrong)})"
+    if error.retry_after_s is not None:
+        text += f"; try again in {error.retry_after_s:g} s"
+    return text
+
+
+def score_text(result: Verification) -> str:
+    """Give the best score with its scale and threshold."""
+    best = result.scores[0] if result.scores else None
+    if best is None or best.score is None or best.scale is None:
+        return "no score"
+    text = f"{best.scale.value} {best.score:.3f}"
+    accept_at = result.settings.policy.accept_at
+    return text if accept_at is None else f"{text} (accept at {accept_at:.3f})"
+
+
+def verification_text(claim: str, result: Verification) -> str:
+    """Give a decision in two lines: the numbers, then why."""
+    head = f"{result.decision.name}  {claim}  {score_text(result)}"
+    return f"{head}  {result.net_speech_s:.2f} s of speech\n{result.reason}"
+
+
+def ranking_text(result: Verification) -> str:
+    """Give the most alike speakers, one a line, under the decision."""
+    rows = [
+        (f"{rank}.", each.speaker_id, _number(each.score), each.decision.name)
+        for rank, each in enumerate(result.scores, start=1)
+    ]
+    lines = columns(rows) if rows else ["nobody is enrolled in this domain"]
+    best = result.scores[0].speaker_id if result.scores else "nobody"
+    return "\n".join([verification_text(best, result), *lines])
+
+
+def enrollment_text(name: str, result: Enrollment) -> str:
+    """Give what was stored of one file."""
+    speaker = result.speaker
+    count = len(speaker.recordings)
+    return (
+        f"{speaker.state.name}  {speaker.speaker_id}  {name}  recording {result.recording_id}"
+        f"  {count} recording{'s' * (count != 1)}, {speaker.net_speech_s:.2f} s of speech in all"
+    )
+
+
+def speaker_rows(speakers: Iterable[Speaker]) -> list[str]:
+    """Give a list of speakers, one a line."""
+    rows = [("SPEAKER", "STATE", "RECORDINGS", "SPEECH", "UPDATED", "NAME")]
+    rows += [
+        (
+            each.speaker_id,
+            each.state.name,
+            str(len(each.recordings)),
+            f"{each.net_speech_s:.2f} s",
+            _time(each.updated),
+            each.display_name,
+        )
+        for each in speakers
+    ]
+    return columns(rows)
+
+
+def speaker_text(speaker: Speaker) -> str:
+    """Give all that is known of one speaker."""
+    facts = [
+        ("speaker", speaker.speaker_id),
+        ("domain", speaker.domain),
+        ("name", speaker.display_name or "-"),
+        ("state", speaker.state.name),
+        ("speech", f"{speaker.net_speech_s:.2f} s"),
+        ("model", str(speaker.model or "-")),
+        ("created", _time(speaker.created)),
+        ("updated", _time(speaker.updated)),
+    ]
+    rows = [("RECORDING", "CREATED", "SPEECH", "WINDOWS", "CONSISTENCY")]
+    rows += [
+        (
+            each.recording_id,
+            _time(each.created),
+            f"{each.net_speech_s:.2f} s",
+            str(each.window_count),
+            f"{each.window_consistency:.3f}",
+        )
+        for each in speaker.recordings
+    ]
+    return "\n".join(columns(facts) + (columns(rows) if speaker.recordings else []))
+
+
+def status_text(health: str, info: ServerInfo, models: Sequence[Model], address: str) -> str:
+    """Give what a daemon is and how it does."""
+    state = f"{health.upper()}{' (draining)' if info.draining else ''}"
+    facts = [
+        ("daemon", f"{address}  {state}"),
+        ("version", info.version),
+        ("started", _time(info.started)),
+        ("streams", f"{info.live_streams} of at most {info.maximum_streams}"),
+        ("queue", f"{info.queued_windows} of at most {info.maximum_queued_windows} windows"),
+        ("embedded", f"{info.windows_embedded} windows since the start"),
+        ("speakers", f"{info.speakers} in domains {', '.join(info.domains)}"),
+    ]
+    facts += [
+        (
+            "model",
+            f"{each.identity}{' (default)' * each.is_default}  {each.precision},"
+            f" {each.sample_rate_hz} Hz, {each.dim} values, accept at {each.accept_at.value:.3f}"
+            f" {each.accept_at.scale.value}",
+        )
+        for each in models
+    ]
+    return "\n".join(columns(facts))
+
+
+def columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Align rows of cells; no line is cut, so that a script finds every cell whole."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def sparkline(values: Sequence[float], low: float, high: float) -> str:
+    """Draw values as bars between `low` and `high`; what lies outside touches the edge."""
+    steps = len(_BARS) - 1
+    span = max(high - low, 1e-9)
+    return "".join(_BARS[round(steps * min(1.0, max(0.0, (v - low) / span)))] for v in values)
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        names = (each.name for each in dataclasses.fields(value))
+        return {name: _plain(getattr(value, name)) for name in names}
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, tuple | list):
+        return [_plain(each) for each in value]
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    return value
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _time(value: datetime) -> str:
+    return value.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")

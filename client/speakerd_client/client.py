@@ -1,0 +1,282 @@
+"""The asynchronous client of a speakerd daemon."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from types import TracebackType
+from typing import Any, Self, Unpack
+
+import grpc.aio
+from google.protobuf.wrappers_pb2 import Int32Value, StringValue
+from speakerd.v1 import (
+    admin_pb2,
+    admin_pb2_grpc,
+    enrollment_pb2,
+    enrollment_pb2_grpc,
+    verification_pb2,
+    verification_pb2_grpc,
+)
+
+from speakerd_client import convert
+from speakerd_client.audio import Audio, AudioFormat
+from speakerd_client.calls import EnrollmentCall, VerificationCall, exchange
+from speakerd_client.errors import CallEnded
+from speakerd_client.records import (
+    Enrollment,
+    EnrollmentProgress,
+    Health,
+    Model,
+    ServerInfo,
+    Speaker,
+)
+from speakerd_client.requests import (
+    CompareOptions,
+    EnrollOptions,
+    ModelOptions,
+    Target,
+    VerifyOptions,
+    audio_message,
+    enrollment_config,
+    policy_message,
+    sendable,
+    verification_config,
+)
+from speakerd_client.results import Comparison, Embedding, Verification
+from speakerd_client.source import AudioSource
+from speakerd_client.status import error_from, status_of
+
+DEFAULT_ADDRESS = "127.0.0.1:8001"
+MESSAGE_LIMIT_BYTES = 64 * 1024 * 1024
+
+
+class AsyncClient:
+    """Talks to one daemon; many calls may go on at once. Use it in an `async with`, or close it.
+
+    Every method raises the exceptions of `speakerd_client.errors`.
+    """
+
+    def __init__(self, address: str = DEFAULT_ADDRESS, *, timeout_s: float = 60.0) -> None:
+        """Connect at the first call.
+
+        Args:
+            address: "host:port" of the daemon.
+            timeout_s: Longest wait for one answer: of a whole unary call, and from one answer to
+                the next at the opening and the end of a stream.
+        """
+        self.address = address
+        self.timeout_s = timeout_s
+        self._open_channel: grpc.aio.Channel | None = None
+        self._closed = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Break off what is going on and close the connection."""
+        self._closed = True
+        if self._open_channel is not None:
+            await self._open_channel.close()
+
+    async def verify(
+        self, target: Target, audio: Audio, **options: Unpack[VerifyOptions]
+    ) -> Verification:
+        """Verify one whole recording of at most 10 minutes against `target`."""
+        with sendable():
+            config = verification_config(target, audio.format, **options)
+            request = verification_pb2.VerifyRequest(config=config, audio=audio.content)
+        response = await self._unary(self._verification.Verify, request)
+        settings = convert.call_settings(response.settings)
+        return convert.verification(response.result, settings, is_final=True)
+
+    async def compare(
+        self, first: Audio, second: Audio, **options: Unpack[CompareOptions]
+    ) -> Comparison:
+        """Compare two recordings; nothing is stored."""
+        with sendable():
+            request = verification_pb2.CompareRequest(
+                first=audio_message(first),
+                second=audio_message(second),
+                policy=policy_message(options.get("policy")),
+                request_id=options.get("request_id", ""),
+                model=options.get("model", ""),
+                samples_per_chunk=options.get("samples_per_chunk"),
+            )
+        return convert.comparison(await self._unary(self._verification.Compare, request))
+
+    async def embed(self, audio: Audio, **options: Unpack[ModelOptions]) -> Embedding:
+        """Give the embedding of one recording; nothing is stored."""
+        with sendable():
+            request = verification_pb2.EmbedRequest(audio=audio_message(audio), **options)
+        return convert.embedding(await self._unary(self._verification.Embed, request))
+
+    async def enroll(
+        self, speaker_id: str, audio: Audio, **options: Unpack[EnrollOptions]
+    ) -> Enrollment:
+        """Add one whole recording to a speaker, who is created where new."""
+        with sendable():
+            config = enrollment_config(speaker_id, audio.format, **options)
+            request = enrollment_pb2.EnrollSpeakerRequest(config=config, audio=audio.content)
+        response = await self._unary(self._enrollment.EnrollSpeaker, request)
+        settings = convert.enrollment_settings(response.settings)
+        return convert.enrollment(response.result, settings)
+
+    def stream_verify(
+        self, target: Target, audio_format: AudioFormat, **options: Unpack[VerifyOptions]
+    ) -> VerificationCall:
+        """Open a verification: `async with` it, `send` audio, iterate over updates, `finish`."""
+        with sendable():
+            config = verification_config(target, audio_format, **options)
+        request = verification_pb2.StreamVerifyRequest(config=config)
+        return VerificationCall(
+            lambda: self._verification.StreamVerify(), request, self.address, self.timeout_s
+        )
+
+    def stream_enroll(
+        self, speaker_id: str, audio_format: AudioFormat, **options: Unpack[EnrollOptions]
+    ) -> EnrollmentCall:
+        """Open an enrolment: `async with` it, `send` audio, iterate over progress, `finish`."""
+        with sendable():
+            config = enrollment_config(speaker_id, audio_format, **options)
+        request = enrollment_pb2.StreamEnrollRequest(config=config)
+        return EnrollmentCall(
+            lambda: self._enrollment.StreamEnroll(), request, self.address, self.timeout_s
+        )
+
+    async def verify_stream(
+        self,
+        target: Target,
+        source: AudioSource,
+        audio_format: AudioFormat,
+        **options: Unpack[VerifyOptions],
+    ) -> AsyncIterator[Verification]:
+        """Send a whole source and give each update, last of all the final."""
+        async with self.stream_verify(target, audio_format, **options) as call:
+            async for update in exchange(call, source):
+                yield update
+
+    async def enroll_stream(
+        self,
+        speaker_id: str,
+        source: AudioSource,
+        audio_format: AudioFormat,
+        **options: Unpack[EnrollOptions],
+    ) -> AsyncIterator[EnrollmentProgress | Enrollment]:
+        """Send a whole source and give each progress, last of all what was stored."""
+        async with self.stream_enroll(speaker_id, audio_format, **options) as call:
+            async for update in exchange(call, source):
+                yield update
+
+    async def get_speaker(self, speaker_id: str, *, domain: str = "") -> Speaker:
+        """Give one speaker with all recordings."""
+        with sendable():
+            request = enrollment_pb2.GetSpeakerRequest(domain=domain, speaker_id=speaker_id)
+        return convert.speaker((await self._unary(self._enrollment.GetSpeaker, request)).speaker)
+
+    async def list_speakers(
+        self, *, domain: str = "", page_size: int = 100
+    ) -> AsyncIterator[Speaker]:
+        """Give the speakers of a domain by id, asking for pages as they are needed."""
+        with sendable():
+            request = enrollment_pb2.ListSpeakersRequest(domain=domain, page_size=page_size)
+        while True:
+            page = await self._unary(self._enrollment.ListSpeakers, request)
+            for each in page.speakers:
+                yield convert.speaker(each)
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    async def update_speaker(
+        self,
+        speaker_id: str,
+        *,
+        domain: str = "",
+        display_name: str | None = None,
+        remove_recording_ids: Sequence[str] = (),
+    ) -> Speaker:
+        """Change a speaker's name, erase recordings; give the speaker as it is then."""
+        with sendable():
+            request = enrollment_pb2.UpdateSpeakerRequest(
+                domain=domain,
+                speaker_id=speaker_id,
+                display_name=display_name,
+                remove_recording_ids=remove_recording_ids,
+            )
+        response = await self._unary(self._enrollment.UpdateSpeaker, request)
+        return convert.speaker(response.speaker)
+
+    async def delete_speaker(self, speaker_id: str, *, domain: str = "") -> int:
+        """Delete a speaker and erase the voiceprint; give the number of recordings erased."""
+        with sendable():
+            request = enrollment_pb2.DeleteSpeakerRequest(domain=domain, speaker_id=speaker_id)
+        response = await self._unary(self._enrollment.DeleteSpeaker, request)
+        erased: int = response.recordings_erased
+        return erased
+
+    async def server_info(self) -> ServerInfo:
+        """Say what the daemon is and how it does."""
+        request = admin_pb2.GetServerInfoRequest()
+        return convert.server_info(await self._unary(self._admin.GetServerInfo, request))
+
+    async def list_models(self) -> tuple[Model, ...]:
+        """Give the loaded models, by name and version."""
+        response = await self._unary(self._admin.ListModels, admin_pb2.ListModelsRequest())
+        return tuple(convert.model(each) for each in response.models)
+
+    async def health(self) -> Health:
+        """Ask grpc.health.v1 whether the daemon takes calls.
+
+        Its two messages have one field each, so a wrapper type with the same field number and
+        wire type stands for them and spares the client a distribution more.
+        """
+        check = self._channel.unary_unary(
+            "/grpc.health.v1.Health/Check",
+            request_serializer=StringValue.SerializeToString,
+            response_deserializer=Int32Value.FromString,
+        )
+        answer = await self._unary(check, StringValue())
+        return {1: Health.SERVING, 2: Health.NOT_SERVING}.get(answer.value, Health.OTHER)
+
+    @property
+    def _channel(self) -> grpc.aio.Channel:
+        """Made at the first call, so that it belongs to the event loop that runs then."""
+        if self._closed:
+            raise CallEnded("this client was closed")
+        if self._open_channel is None:
+            self._open_channel = grpc.aio.insecure_channel(
+                self.address,
+                options=[
+                    ("grpc.max_send_message_length", MESSAGE_LIMIT_BYTES),
+                    ("grpc.max_receive_message_length", MESSAGE_LIMIT_BYTES),
+                ],
+            )
+        return self._open_channel
+
+    @property
+    def _verification(self) -> verification_pb2_grpc.VerificationServiceAsyncStub:
+        return verification_pb2_grpc.VerificationServiceStub(self._channel)
+
+    @property
+    def _enrollment(self) -> enrollment_pb2_grpc.EnrollmentServiceAsyncStub:
+        return enrollment_pb2_grpc.EnrollmentServiceStub(self._channel)
+
+    @property
+    def _admin(self) -> admin_pb2_grpc.AdminServiceAsyncStub:
+        return admin_pb2_grpc.AdminServiceStub(self._channel)
+
+    async def _unary(self, method: Any, request: Any) -> Any:
+        """Make one unary call; a failure becomes ours."""
+        try:
+            return await method(request, timeout=self.timeout_s)
+        except grpc.aio.AioRpcError as error:
+            trailers = tuple(error.trailing_metadata() or ())
+            status = status_of(error.code(), error.details(), trailers)
+            raise error_from(status, self.address) from error

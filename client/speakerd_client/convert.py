@@ -1,0 +1,235 @@
+"""From the messages of the contract to plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from speakerd.v1 import admin_pb2, audio_pb2, enrollment_pb2, verification_pb2
+
+from speakerd_client import records, results
+
+
+def seconds(message: Duration) -> float:
+    """Float seconds of a Duration."""
+    return message.ToNanoseconds() / 1e9
+
+
+def moment(message: Timestamp) -> datetime:
+    """Aware datetime in UTC."""
+    return message.ToDatetime(tzinfo=UTC)
+
+
+def decision(value: int) -> results.Decision:
+    """A number newer than our contract is OTHER, and so for the three below."""
+    return results.Decision[_name(audio_pb2.Decision.items(), value, "DECISION_")]
+
+
+def scale(value: int) -> results.ScoreScale:
+    """Kind of a score."""
+    return results.ScoreScale[_name(audio_pb2.ScoreScale.items(), value, "SCORE_SCALE_")]
+
+
+def state(value: int) -> records.SpeakerState:
+    """Where a speaker stands."""
+    items = enrollment_pb2.SpeakerState.items()
+    return records.SpeakerState[_name(items, value, "SPEAKER_STATE_")]
+
+
+def feedback(value: int) -> records.EnrollFeedback:
+    """What a person who enrols should do."""
+    items = enrollment_pb2.EnrollFeedback.items()
+    return records.EnrollFeedback[_name(items, value, "ENROLL_FEEDBACK_")]
+
+
+def model_identity(message: audio_pb2.ModelIdentity) -> results.ModelIdentity:
+    """Name, version and front end."""
+    return results.ModelIdentity(message.name, message.version, message.front_end)
+
+
+def score(message: audio_pb2.Score) -> results.Score:
+    """A number with its scale."""
+    return results.Score(scale(message.scale), message.value)
+
+
+def policy(message: verification_pb2.Policy) -> results.Policy:
+    """The policy that was used."""
+    return results.Policy(
+        scale=scale(message.scale),
+        accept_at=message.accept_at if message.HasField("accept_at") else None,
+        reject_below=message.reject_below if message.HasField("reject_below") else None,
+        minimum_speech_s=seconds(message.minimum_net_speech)
+        if message.HasField("minimum_net_speech")
+        else None,
+        maximum_speech_s=seconds(message.maximum_net_speech)
+        if message.HasField("maximum_net_speech")
+        else None,
+    )
+
+
+def call_settings(message: verification_pb2.EffectiveSettings) -> results.CallSettings:
+    """What a verification runs with."""
+    return results.CallSettings(
+        request_id=message.request_id,
+        domain=message.domain,
+        model=model_identity(message.model),
+        samples_per_chunk=message.samples_per_chunk,
+        model_sample_rate_hz=message.model_sample_rate_hz,
+        policy=policy(message.policy),
+        update_interval_s=seconds(message.update_interval),
+    )
+
+
+def verification(
+    message: verification_pb2.VerificationResult, settings: results.CallSettings, is_final: bool
+) -> results.Verification:
+    """An update or the final of a verification."""
+    return results.Verification(
+        is_final=is_final,
+        decision=decision(message.decision),
+        reason=message.reason,
+        scores=tuple(
+            results.SpeakerScore(
+                speaker_id=each.speaker_id,
+                score=each.score.value if each.HasField("score") else None,
+                scale=scale(each.score.scale) if each.HasField("score") else None,
+                decision=decision(each.decision),
+            )
+            for each in message.scores
+        ),
+        audio_received_s=seconds(message.audio_received),
+        net_speech_s=seconds(message.net_speech),
+        window_count=message.window_count,
+        windows_without_variance=message.windows_without_variance,
+        committed_samples=message.committed_samples,
+        speakers_compared=message.speakers_compared,
+        settings=settings,
+    )
+
+
+def comparison(message: verification_pb2.CompareResponse) -> results.Comparison:
+    """How alike two recordings are."""
+    return results.Comparison(
+        request_id=message.request_id,
+        scores=tuple(score(each) for each in message.scores),
+        decision=decision(message.decision),
+        reason=message.reason,
+        policy=policy(message.policy),
+        model=model_identity(message.model),
+    )
+
+
+def embedding(message: verification_pb2.EmbedResponse) -> results.Embedding:
+    """The embedding of one recording."""
+    return results.Embedding(
+        request_id=message.request_id,
+        vector=tuple(message.embedding),
+        window_count=message.window_count,
+        windows_without_variance=message.windows_without_variance,
+        net_speech_s=seconds(message.net_speech),
+        model=model_identity(message.model),
+    )
+
+
+def speaker(message: enrollment_pb2.Speaker) -> records.Speaker:
+    """One person of a domain."""
+    return records.Speaker(
+        speaker_id=message.speaker_id,
+        domain=message.domain,
+        state=state(message.state),
+        display_name=message.display_name,
+        created=moment(message.create_time),
+        updated=moment(message.update_time),
+        model=model_identity(message.model) if message.HasField("model") else None,
+        recordings=tuple(
+            records.Recording(
+                recording_id=each.recording_id,
+                created=moment(each.create_time),
+                net_speech_s=seconds(each.net_speech),
+                window_count=each.window_count,
+                window_consistency=each.window_consistency,
+            )
+            for each in message.recordings
+        ),
+        net_speech_s=seconds(message.net_speech),
+    )
+
+
+def enrollment_settings(message: enrollment_pb2.EnrollmentSettings) -> records.EnrollmentSettings:
+    """What an enrolment runs with."""
+    return records.EnrollmentSettings(
+        request_id=message.request_id,
+        domain=message.domain,
+        model=model_identity(message.model),
+        samples_per_chunk=message.samples_per_chunk,
+        minimum_speech_s=seconds(message.minimum_net_speech),
+    )
+
+
+def enrollment_progress(message: enrollment_pb2.EnrollmentProgress) -> records.EnrollmentProgress:
+    """How far an enrolment is."""
+    return records.EnrollmentProgress(
+        percent=message.percent,
+        still_needed_s=seconds(message.still_needed),
+        feedback=feedback(message.feedback),
+        net_speech_s=seconds(message.net_speech),
+        window_count=message.window_count,
+    )
+
+
+def enrollment(
+    message: enrollment_pb2.EnrollmentResult, settings: records.EnrollmentSettings
+) -> records.Enrollment:
+    """What was stored."""
+    consistency = message.recording_consistency
+    return records.Enrollment(
+        speaker=speaker(message.speaker),
+        recording_id=message.recording_id,
+        recording_consistency=consistency if message.HasField("recording_consistency") else None,
+        feedback=feedback(message.feedback),
+        reason=message.reason,
+        settings=settings,
+    )
+
+
+def model(message: admin_pb2.Model) -> records.Model:
+    """One loaded model."""
+    return records.Model(
+        identity=model_identity(message.identity),
+        dim=message.dim,
+        sample_rate_hz=message.sample_rate_hz,
+        samples_per_chunk=message.samples_per_chunk,
+        minimum_samples_per_chunk=message.minimum_samples_per_chunk,
+        maximum_samples_per_chunk=message.maximum_samples_per_chunk,
+        accept_at=score(message.accept_at),
+        reject_below=score(message.reject_below),
+        precision=message.precision,
+        licence=message.licence,
+        sha256=message.sha256,
+        is_default=message.is_default,
+    )
+
+
+def server_info(message: admin_pb2.GetServerInfoResponse) -> records.ServerInfo:
+    """What a daemon is and how it does."""
+    return records.ServerInfo(
+        version=message.version,
+        started=moment(message.start_time),
+        default_model=model_identity(message.default_model),
+        domains=tuple(message.domains),
+        live_streams=message.live_streams,
+        maximum_streams=message.maximum_streams,
+        queued_windows=message.queued_windows,
+        maximum_queued_windows=message.maximum_queued_windows,
+        windows_embedded=message.windows_embedded,
+        speakers=message.speakers,
+        draining=message.draining,
+    )
+
+
+def _name(items: Sequence[tuple[str, int]], value: int, prefix: str) -> str:
+    """Name of our member for a number on the wire."""
+    names = {number: name.removeprefix(prefix) for name, number in items if number > 0}
+    return names.get(value, "OTHER")

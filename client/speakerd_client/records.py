@@ -1,0 +1,193 @@
+"""Who is enrolled and what the daemon is: plain frozen values, never a protobuf object.
+
+Durations are float seconds (`_s`), times are aware datetimes in UTC. A member OTHER stands for a
+value that this version of the SDK does not know yet.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from datetime import datetime
+
+from speakerd_client.results import ModelIdentity, Score
+
+
+class SpeakerState(enum.Enum):
+    """Where a speaker stands."""
+
+    PENDING = "pending"
+    ENROLLED = "enrolled"
+    OPTED_OUT = "opted_out"
+    EXPIRED = "expired"
+    OTHER = "other"
+
+
+class EnrollFeedback(enum.Enum):
+    """What a person who enrols should do."""
+
+    OK = "ok"
+    """Go on, or done."""
+    TOO_SHORT = "too_short"
+    """More speech is needed."""
+    NO_VOICE = "no_voice"
+    """Nothing varies in the audio: a muted microphone, perhaps."""
+    LOW_CONSISTENCY = "low_consistency"
+    """The recording is unlike the speaker's others, or unlike itself: two people, perhaps."""
+    OTHER = "other"
+
+
+class Health(enum.Enum):
+    """Whether the daemon takes calls."""
+
+    SERVING = "serving"
+    NOT_SERVING = "not_serving"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One enrolled recording: numbers only, the audio is never kept."""
+
+    recording_id: str
+    """Unique in the store."""
+    created: datetime
+    """When it was stored."""
+    net_speech_s: float
+    """Its weight in the voiceprint."""
+    window_count: int
+    """Windows in its mean."""
+    window_consistency: float
+    """Cosine in [-1, 1]: how alike its windows are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """One person of a domain."""
+
+    speaker_id: str
+    """As enrolled."""
+    domain: str
+    """Where the speaker belongs."""
+    state: SpeakerState
+    """PENDING without recordings, else ENROLLED."""
+    display_name: str
+    """For people; may be empty."""
+    created: datetime
+    """First seen."""
+    updated: datetime
+    """Last change of name or recordings."""
+    model: ModelIdentity | None
+    """Of all recordings; None while there are none."""
+    recordings: tuple[Recording, ...]
+    """Oldest first."""
+    net_speech_s: float
+    """Sum over the recordings."""
+
+
+@dataclass(frozen=True, slots=True)
+class EnrollmentSettings:
+    """The settings that an enrolment runs with, after defaults."""
+
+    request_id: str
+    """Yours, or the daemon's where you gave none."""
+    domain: str
+    """Where the speaker belongs."""
+    model: ModelIdentity
+    """What embeds the recording."""
+    samples_per_chunk: int
+    """Window length in samples at the model's rate, or -1 for one window over all."""
+    minimum_speech_s: float
+    """Net speech that the recording needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class EnrollmentProgress:
+    """How far an enrolment is."""
+
+    percent: int
+    """0 to 100: net speech so far against what is needed."""
+    still_needed_s: float
+    """Net speech still needed; 0 when there is enough."""
+    feedback: EnrollFeedback
+    """What the person should do."""
+    net_speech_s: float
+    """Net speech so far."""
+    window_count: int
+    """Windows averaged so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Enrollment:
+    """What was stored."""
+
+    speaker: Speaker
+    """With the new recording."""
+    recording_id: str
+    """The new recording."""
+    recording_consistency: float | None
+    """Cosine in [-1, 1] to the speaker's earlier voiceprint; None for the first recording."""
+    feedback: EnrollFeedback
+    """OK or LOW_CONSISTENCY."""
+    reason: str
+    """The same in one sentence with the numbers."""
+    settings: EnrollmentSettings
+    """What the enrolment ran with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One loaded model."""
+
+    identity: ModelIdentity
+    """Name, version, front end."""
+    dim: int
+    """Length of its embeddings."""
+    sample_rate_hz: int
+    """Samples per second it was trained for."""
+    samples_per_chunk: int
+    """Window length where a call names none."""
+    minimum_samples_per_chunk: int
+    """Smallest window it can take."""
+    maximum_samples_per_chunk: int
+    """Largest window it can take."""
+    accept_at: Score
+    """Default accept threshold."""
+    reject_below: Score
+    """Default reject threshold."""
+    precision: str
+    """How its weights are stored."""
+    licence: str
+    """SPDX identifier."""
+    sha256: str
+    """Of the model file, in hexadecimal."""
+    is_default: bool
+    """True for the model of calls that name none."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """What a daemon is and how it does."""
+
+    version: str
+    """Of the server package."""
+    started: datetime
+    """When it was started."""
+    default_model: ModelIdentity
+    """The model of calls that name none."""
+    domains: tuple[str, ...]
+    """Sorted."""
+    live_streams: int
+    """Calls going on now."""
+    maximum_streams: int
+    """Most at once."""
+    queued_windows: int
+    """Windows waiting for the engine now."""
+    maximum_queued_windows: int
+    """Most waiting at once."""
+    windows_embedded: int
+    """Since the start."""
+    speakers: int
+    """In the store, all domains."""
+    draining: bool
+    """True once it was told to stop."""

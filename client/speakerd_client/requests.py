@@ -1,0 +1,154 @@
+"""From plain values to the messages of the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypedDict
+
+from google.protobuf.duration_pb2 import Duration
+from speakerd.v1 import audio_pb2, enrollment_pb2, verification_pb2
+
+from speakerd_client.audio import Audio, AudioFormat
+from speakerd_client.errors import InvalidRequest
+from speakerd_client.results import Everyone, Policy
+
+Target = str | Sequence[str] | Everyone | None
+"""Whom the voice claims to be: one speaker id, several, anyone enrolled, or nobody."""
+
+
+class ModelOptions(TypedDict, total=False):
+    """What every call with audio can be told."""
+
+    request_id: str
+    """Anything that helps you find the call again; the daemon makes one where it is empty."""
+    model: str
+    """As "name" or "name/version"; empty: the daemon's default."""
+    samples_per_chunk: int | None
+    """Window length in samples at the model's rate; -1: one window over all; None: the card's."""
+
+
+class CompareOptions(ModelOptions, total=False):
+    """What a comparison can be told."""
+
+    policy: Policy | None
+    """When a score is enough; None: the card's policy."""
+
+
+class VerifyOptions(CompareOptions, total=False):
+    """What a verification can be told."""
+
+    domain: str
+    """The set of speakers to look in; empty: "default"."""
+    update_interval_s: float | None
+    """Least audio between two updates of a stream; None or 0: an update for every window."""
+
+
+class EnrollOptions(ModelOptions, total=False):
+    """What an enrolment can be told."""
+
+    domain: str
+    """Where the speaker belongs; empty: "default"."""
+    display_name: str | None
+    """Replaces the display name when set."""
+    minimum_speech_s: float | None
+    """Net speech that the recording needs; None: the daemon's setting."""
+
+
+@contextmanager
+def sendable() -> Iterator[None]:
+    """Turn values that no message can hold (a number too large, NaN) into InvalidRequest."""
+    try:
+        yield
+    except (ValueError, OverflowError) as error:
+        raise InvalidRequest(f"a value of the request cannot be sent: {error}") from error
+
+
+def duration(seconds: float | None) -> Duration | None:
+    """Turn seconds into a Duration, to the nanosecond."""
+    if seconds is None:
+        return None
+    message = Duration()
+    message.FromNanoseconds(round(seconds * 1e9))
+    return message
+
+
+def audio_format(value: AudioFormat) -> audio_pb2.AudioFormat:
+    """Encoding and rate."""
+    encoding = audio_pb2.AudioEncoding.Value(f"AUDIO_ENCODING_{value.encoding.name}")
+    return audio_pb2.AudioFormat(encoding=encoding, sample_rate_hz=value.sample_rate_hz)
+
+
+def audio_message(value: Audio) -> verification_pb2.Audio:
+    """A whole recording."""
+    return verification_pb2.Audio(format=audio_format(value.format), content=value.content)
+
+
+def policy_message(value: Policy | None) -> verification_pb2.Policy | None:
+    """A policy, unset fields left to the daemon."""
+    if value is None:
+        return None
+    scale = "UNSPECIFIED" if value.scale is None else value.scale.name
+    return verification_pb2.Policy(
+        scale=audio_pb2.ScoreScale.Value(f"SCORE_SCALE_{scale}"),
+        accept_at=value.accept_at,
+        reject_below=value.reject_below,
+        minimum_net_speech=duration(value.minimum_speech_s),
+        maximum_net_speech=duration(value.maximum_speech_s),
+    )
+
+
+def verification_config(
+    target: Target,
+    wire_format: AudioFormat,
+    *,
+    request_id: str = "",
+    domain: str = "",
+    model: str = "",
+    samples_per_chunk: int | None = None,
+    policy: Policy | None = None,
+    update_interval_s: float | None = None,
+) -> verification_pb2.VerificationConfig:
+    """The config of Verify and StreamVerify."""
+    config = verification_pb2.VerificationConfig(
+        request_id=request_id,
+        domain=domain,
+        audio_format=audio_format(wire_format),
+        model=model,
+        samples_per_chunk=samples_per_chunk,
+        policy=policy_message(policy),
+        update_interval=duration(update_interval_s),
+    )
+    if isinstance(target, str):
+        config.speaker_id = target
+    elif isinstance(target, Everyone):
+        config.whole_domain.top_k = target.top_k
+        config.whole_domain.SetInParent()
+    elif target is not None:
+        config.speakers.speaker_ids.extend(target)
+        config.speakers.SetInParent()
+    return config
+
+
+def enrollment_config(
+    speaker_id: str,
+    wire_format: AudioFormat,
+    *,
+    request_id: str = "",
+    domain: str = "",
+    model: str = "",
+    samples_per_chunk: int | None = None,
+    display_name: str | None = None,
+    minimum_speech_s: float | None = None,
+) -> enrollment_pb2.EnrollmentConfig:
+    """The config of EnrollSpeaker and StreamEnroll."""
+    return enrollment_pb2.EnrollmentConfig(
+        request_id=request_id,
+        domain=domain,
+        speaker_id=speaker_id,
+        audio_format=audio_format(wire_format),
+        model=model,
+        samples_per_chunk=samples_per_chunk,
+        display_name=display_name,
+        minimum_net_speech=duration(minimum_speech_s),
+    )

@@ -1,0 +1,191 @@
+"""What verification takes and gives: plain frozen values, never a protobuf object.
+
+Durations are float seconds (`_s`) from audio start. A member OTHER stands for a value that this
+version of the SDK does not know yet.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class Decision(enum.Enum):
+    """What the daemon answers about a claim."""
+
+    ACCEPT = "accept"
+    REJECT = "reject"
+    UNDECIDED = "undecided"
+    NOT_ENOUGH_SPEECH = "not_enough_speech"
+    POOR_AUDIO = "poor_audio"
+    SPEAKER_NOT_ENROLLED = "speaker_not_enrolled"
+    SPEAKER_OPTED_OUT = "speaker_opted_out"
+    SPEAKER_EXPIRED = "speaker_expired"
+    SPEAKER_NOT_PROVIDED = "speaker_not_provided"
+    OTHER = "other"
+
+
+class ScoreScale(enum.Enum):
+    """The kind of number that a score is; higher always means more alike."""
+
+    COSINE = "cosine"
+    """In [-1, 1]."""
+    SIMILARITY = "similarity"
+    """(cosine + 1) / 2, in [0, 1]."""
+    ASNORM = "asnorm"
+    """Cosine normalised against a cohort, in standard deviations."""
+    LLR = "llr"
+    """Calibrated natural-log likelihood ratio."""
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Everyone:
+    """The target of an identification: anyone enrolled in the domain."""
+
+    top_k: int = 5
+    """How many of the most alike speakers to return, 1 to 100."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """When a score is enough. What is None in a request takes the value of the model's card."""
+
+    scale: ScoreScale | None = None
+    """Of the thresholds and of every score returned."""
+    accept_at: float | None = None
+    """ACCEPT at this score or above, on `scale`; needs `scale`."""
+    reject_below: float | None = None
+    """REJECT below this score, on `scale`; at most accept_at."""
+    minimum_speech_s: float | None = None
+    """Net speech under which the decision is NOT_ENOUGH_SPEECH."""
+    maximum_speech_s: float | None = None
+    """Net speech that settles the decision; None: no limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelIdentity:
+    """Which network and front end made an embedding."""
+
+    name: str
+    """Name of the bundle."""
+    version: str
+    """Version of the bundle."""
+    front_end: str
+    """Fingerprint of the front end."""
+
+    def __str__(self) -> str:
+        return f"{self.name}/{self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One number and what kind of number it is."""
+
+    scale: ScoreScale
+    """The kind."""
+    value: float
+    """In the range of its scale."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallSettings:
+    """The settings that a verification runs with, after defaults."""
+
+    request_id: str
+    """Yours, or the daemon's where you gave none."""
+    domain: str
+    """The set of speakers it looks in."""
+    model: ModelIdentity
+    """What embeds the audio."""
+    samples_per_chunk: int
+    """Window length in samples at model_sample_rate_hz, or -1 for one window over all."""
+    model_sample_rate_hz: int
+    """The model's sample rate."""
+    policy: Policy
+    """Every field set but for maximum_speech_s where there is no limit."""
+    update_interval_s: float
+    """Least audio between two updates; 0: an update for every window."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakerScore:
+    """One speaker's part of a verification."""
+
+    speaker_id: str
+    """As enrolled or claimed."""
+    score: float | None
+    """On `scale`; None where there was nothing to compare."""
+    scale: ScoreScale | None
+    """Of `score`; None without a score."""
+    decision: Decision
+    """The policy's answer for this speaker alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What is known at one moment of a call."""
+
+    is_final: bool
+    """False for an update, True for the last word."""
+    decision: Decision
+    """For several speakers that of the most alike one."""
+    reason: str
+    """Why, in one sentence with the numbers."""
+    scores: tuple[SpeakerScore, ...]
+    """Most alike first."""
+    audio_received_s: float
+    """Audio that reached the daemon."""
+    net_speech_s: float
+    """Voice in the average: the clock of decisions."""
+    window_count: int
+    """Windows averaged."""
+    windows_without_variance: int
+    """Windows left out because nothing varies in them."""
+    committed_samples: int
+    """Samples of the audio as sent whose windows are in the average."""
+    speakers_compared: int
+    """How many voiceprints the audio was compared with."""
+    settings: CallSettings
+    """What the call runs with."""
+
+    @property
+    def accepted(self) -> bool:
+        """True for ACCEPT and for nothing else."""
+        return self.decision is Decision.ACCEPT
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How alike two recordings are."""
+
+    request_id: str
+    """Yours, or the daemon's where you gave none."""
+    scores: tuple[Score, ...]
+    """The same comparison on every scale of the model; empty with nothing to compare."""
+    decision: Decision
+    """ACCEPT: same speaker; REJECT: different ones; NOT_ENOUGH_SPEECH."""
+    reason: str
+    """Why, in one sentence with the numbers."""
+    policy: Policy
+    """What was used."""
+    model: ModelIdentity
+    """What embedded both."""
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """The embedding of one recording."""
+
+    request_id: str
+    """Yours, or the daemon's where you gave none."""
+    vector: tuple[float, ...]
+    """float32 values, dim of them: mean of the windows' embeddings, not length-normalised."""
+    window_count: int
+    """Windows averaged."""
+    windows_without_variance: int
+    """Windows left out because nothing varies in them."""
+    net_speech_s: float
+    """Voice in the average."""
+    model: ModelIdentity
+    """What made it."""

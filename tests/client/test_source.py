@@ -1,0 +1,68 @@
+"""Any source of audio is read without blocking, and paced like a call."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from speakerd_client import AudioFormat, pace
+from speakerd_client.source import AudioSource, each
+
+PIECES = [b"a", b"", b"bc"]
+
+
+async def asynchronous() -> AsyncIterator[bytes]:
+    for piece in PIECES:
+        yield piece
+
+
+@pytest.mark.parametrize(
+    "source", [PIECES, tuple(PIECES), iter(PIECES), (piece for piece in PIECES), asynchronous()]
+)
+async def test_every_kind_of_source_gives_its_pieces(source: AudioSource) -> None:
+    assert [piece async for piece in each(source)] == PIECES
+
+
+@pytest.mark.parametrize("whole", [b"abc", bytearray(b"abc"), memoryview(b"abc")])
+async def test_bytes_are_one_piece(whole: bytes) -> None:
+    assert [piece async for piece in each(whole)] == [b"abc"]
+
+
+async def test_a_slow_iterable_does_not_hold_the_event_loop() -> None:
+    def slow() -> Iterator[bytes]:
+        time.sleep(0.3)
+        yield b"a"
+
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            await asyncio.sleep(0.01)
+            ticks += 1
+
+    ticking = asyncio.create_task(tick())
+    assert [piece async for piece in each(slow())] == [b"a"]
+    ticking.cancel()
+    assert ticks >= 5
+
+
+async def test_the_error_of_a_source_comes_through() -> None:
+    def broken() -> Iterator[bytes]:
+        yield b"a"
+        raise OSError("gone")
+
+    with pytest.raises(OSError, match="gone"):
+        _ = [piece async for piece in each(broken())]
+
+
+def test_pieces_come_no_earlier_than_in_a_call() -> None:
+    wire_format = AudioFormat()
+    started_s = time.monotonic()
+    arrivals_s = [
+        time.monotonic() - started_s for _ in pace([bytes(3200)] * 4, wire_format, speed=2.0)
+    ]
+    for number, arrival_s in enumerate(arrivals_s, start=1):
+        assert arrival_s >= number * 0.05 - 1e-3
