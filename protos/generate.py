@@ -33,11 +33,21 @@ def generate(into: Path) -> None:
 
 def stale(fresh: Path, committed: Path) -> list[str]:
     """Name the files that differ between two trees."""
-    names = {p.relative_to(root) for root in (fresh, committed) for p in root.rglob("*.py*")
-             if "__pycache__" not in p.parts and p.is_file()}
-    return sorted(str(name) for name in names
-                  if not ((fresh / name).is_file() and (committed / name).is_file()
-                          and filecmp.cmp(fresh / name, committed / name, shallow=False)))
+    names = {
+        p.relative_to(root)
+        for root in (fresh, committed)
+        for p in root.rglob("*.py*")
+        if "__pycache__" not in p.parts and p.is_file()
+    }
+    return sorted(
+        str(name)
+        for name in names
+        if not (
+            (fresh / name).is_file()
+            and (committed / name).is_file()
+            and filecmp.cmp(fresh / name, committed / name, shallow=False)
+        )
+    )
 
 
 def main() -> None:

@@ -29,6 +29,12 @@ from speakerd_server.wire.server import ServerSettings
 
 CONFIG_VARIABLE = "SPEAKERD_CONFIG"
 _PREFIX = "SPEAKERD_"
+_TAKEN_FROM: Mapping[type, tuple[type, ...]] = {
+    Path: (str, Path),
+    float: (int, float, str),
+    int: (int, str),
+    str: (str,),
+}
 # The client's address, and what Kubernetes sets for a service that is called speakerd.
 _NOT_OURS = re.compile(r"SPEAKERD_(ADDRESS$|SERVICE_|PORT$|PORT_)")
 
@@ -169,7 +175,7 @@ def _unknown(name: str, known: Mapping[str, Any]) -> str:
     return f"is not a setting{hint}"
 
 
-def _checked(setting: Setting, value: Any, source: str) -> Any:  # noqa: ANN401
+def _checked(setting: Setting, value: Any, source: str) -> Any:
     try:
         value = _typed(setting.kind, value)
     except (ValueError, TypeError):
@@ -188,7 +194,7 @@ def _checked(setting: Setting, value: Any, source: str) -> Any:  # noqa: ANN401
     return value
 
 
-def _typed(kind: Any, value: Any) -> Any:  # noqa: ANN401
+def _typed(kind: Any, value: Any) -> Any:
     if typing.get_origin(kind) is tuple:
         parts = value.split(",") if isinstance(value, str) else value
         if not isinstance(parts, list | tuple) or not all(isinstance(p, str) for p in parts):
@@ -199,26 +205,22 @@ def _typed(kind: Any, value: Any) -> Any:  # noqa: ANN401
         return cleaned
     if isinstance(value, bool) and kind is not bool:
         raise TypeError
-    if kind is Path and isinstance(value, str | Path) and str(value):
-        return Path(value)
-    if kind is float and isinstance(value, int | float | str):
-        return float(value)
-    if kind is int and isinstance(value, int | str):
-        return int(value)
-    if kind is str and isinstance(value, str):
-        return value
-    raise TypeError
+    if not isinstance(value, _TAKEN_FROM[kind]) or (kind is Path and not str(value)):
+        raise TypeError
+    return kind(value)
 
 
-def _default(one: Field[Any]) -> Any:  # noqa: ANN401
-    return one.default if one.default is not MISSING else one.default_factory()  # type: ignore[misc]
+def _default(one: Field[Any]) -> Any:
+    if one.default_factory is not MISSING:
+        return one.default_factory()
+    return one.default
 
 
 @functools.cache
 def _docs(kind: type) -> dict[str, str]:
     """Read the string that stands under each field of a dataclass."""
     body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
-    assert isinstance(body, ast.ClassDef)  # noqa: S101 - for the type checker
+    assert isinstance(body, ast.ClassDef)
     found: dict[str, str] = {}
     for line, after in zip(body.body, body.body[1:], strict=False):
         if (

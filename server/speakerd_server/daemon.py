@@ -88,11 +88,11 @@ async def _drain(
     serving.draining = True
     await server.tell_health(serving=False)
     stopping.clear()
-    try:
-        async with asyncio.timeout(grace_s):
-            while serving.open_calls and not stopping.is_set():
-                await asyncio.sleep(0.05)
-    except TimeoutError:
+    ends = [asyncio.ensure_future(event.wait()) for event in (serving.quiet, stopping)]
+    await asyncio.wait(ends, timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
+    for end in ends:
+        end.cancel()
+    if serving.open_calls:
         _log.warning("grace is over", extra={"cancelled_calls": serving.open_calls})
 
 
@@ -122,5 +122,3 @@ def _serve_metrics(settings: ServerSettings) -> tuple[WSGIServer | None, str]:
     except (OSError, ValueError, OverflowError) as error:
         raise AddressUnavailable(address, "server.metrics_address", str(error)) from None
     return server, f"{host}:{server.server_port}"
-
-

@@ -188,7 +188,8 @@ class AudioOutOfRange(InvalidInput):
     def __init__(self, sample_index: int, value: float, limit: float) -> None:
         self.sample_index, self.value, self.limit = sample_index, value, limit
         super().__init__(
-            f"sample {sample_index} is {value:g}, beyond ±{limit:g}; send floats with full scale 1.0"
+            f"sample {sample_index} is {value:g}, beyond ±{limit:g};"
+            " send floats with full scale 1.0"
         )
 
 
@@ -226,8 +227,7 @@ class SampleRateUnsupported(InvalidInput):
     def __init__(self, sample_rate_hz: int, lowest_hz: int, highest_hz: int) -> None:
         self.sample_rate_hz = sample_rate_hz
         super().__init__(
-            f"sample rate {sample_rate_hz} Hz is not supported;"
-            f" use {lowest_hz} to {highest_hz} Hz"
+            f"sample rate {sample_rate_hz} Hz is not supported; use {lowest_hz} to {highest_hz} Hz"
         )
 
 

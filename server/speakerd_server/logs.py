@@ -1,4 +1,4 @@
-"""Logging: one JSON object per line on standard error; never audio, embeddings or scores of people."""
+"""Logging: one JSON object per line on standard error; never audio, embeddings or scores."""
 
 from __future__ import annotations
 

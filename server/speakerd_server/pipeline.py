@@ -1,4 +1,4 @@
-"""One signal as async: session and engine together, bounded, in order, and freed however it ends."""
+"""One signal as async: session and engine together, bounded, in order, freed however it ends."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Pipeline:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        assert self._reader is not None  # noqa: S101 - set on entry, for the type checker
+        assert self._reader is not None
         self._reader.cancel()
         await asyncio.wait([self._reader])
         metrics.WINDOWS_WITHOUT_VARIANCE.inc(self._session.utterance.windows_without_variance)

@@ -18,9 +18,7 @@ from support.daemon import Daemon
 from support.speech import noise, pcm16
 
 INVALID = StatusCode.INVALID_ARGUMENT
-FLOAT32 = audio_pb2.AudioFormat(
-    encoding=audio_pb2.AUDIO_ENCODING_FLOAT32LE, sample_rate_hz=16000
-)
+FLOAT32 = audio_pb2.AudioFormat(encoding=audio_pb2.AUDIO_ENCODING_FLOAT32LE, sample_rate_hz=16000)
 
 
 def config(**fields: Any) -> pb.StreamVerifyRequest:

@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from grpc import StatusCode
-from speakerd.v1 import audio_pb2
+from speakerd.v1 import audio_pb2, verification_pb2
 from speakerd.v1 import enrollment_pb2 as pb
-from speakerd.v1 import verification_pb2
 from speakerd_server.models.bundle import shipped_bundle
 from speakerd_server.models.other_front_end import with_front_end
 from support import wire
@@ -122,9 +121,7 @@ def test_an_enrolment_is_seen_by_a_call_that_is_already_open(stubs: wire.Stubs) 
     enrolled = threading.Event()
 
     def requests() -> Iterator[verification_pb2.StreamVerifyRequest]:
-        config = verification_pb2.VerificationConfig(
-            speaker_id="just-now", audio_format=wire.PCM16
-        )
+        config = verification_pb2.VerificationConfig(speaker_id="just-now", audio_format=wire.PCM16)
         yield verification_pb2.StreamVerifyRequest(config=config)
         yield verification_pb2.StreamVerifyRequest(audio=speech("slt-call")[: 2 * 31920])
         enrolled.wait(wire.DEADLINE_S)
@@ -188,10 +185,9 @@ def test_an_unknown_speaker_or_recording_is_not_found(stubs: wire.Stubs) -> None
 @pytest.mark.timeout(60)
 def test_a_kill_loses_no_acknowledged_enrolment(tmp_path: Path) -> None:
     content = speech("slt-enrol")
-    with Daemon(tmp_path) as running:
-        with wire.connected(running.address) as stubs:
-            stored = wire.enroll(stubs, "slt", content).result
-            running.kill()
+    with Daemon(tmp_path) as running, wire.connected(running.address) as stubs:
+        stored = wire.enroll(stubs, "slt", content).result
+        running.kill()
     with Daemon(tmp_path) as again, wire.connected(again.address) as stubs:
         speaker = stubs.enrollment.GetSpeaker(pb.GetSpeakerRequest(speaker_id="slt")).speaker
         assert speaker == stored.speaker

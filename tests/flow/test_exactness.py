@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -30,7 +31,7 @@ def stubs(daemon: Daemon) -> Iterator[wire.Stubs]:
 
 def scores(stubs: wire.Stubs, content: bytes, cuts: list[int], **fields: object) -> list[float]:
     edges = [0, *sorted(cuts), len(content)]
-    chunks = [content[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    chunks = [content[a:b] for a, b in itertools.pairwise(edges)]
     config = pb.VerificationConfig(
         **({"speaker_id": "exact", "audio_format": wire.PCM16} | fields)  # type: ignore[arg-type]
     )

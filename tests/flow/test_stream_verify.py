@@ -29,7 +29,8 @@ def speech(name: str) -> bytes:
 
 
 def config(**fields: Any) -> pb.VerificationConfig:
-    return pb.VerificationConfig(**({"audio_format": wire.PCM16, "speaker_id": "slt"} | fields))
+    defaults: dict[str, Any] = {"audio_format": wire.PCM16, "speaker_id": "slt"}
+    return pb.VerificationConfig(**(defaults | fields))
 
 
 def talk(
@@ -127,7 +128,10 @@ def test_opened_tells_every_effective_setting(stubs: wire.Stubs) -> None:
 
 def test_updates_keep_the_wanted_interval(stubs: wire.Stubs) -> None:
     answers = talk(stubs, pcm16(noise(12.2)), update_interval=Duration(seconds=5))
-    assert [a.update.window_count for a in answers if a.WhichOneof("response") == "update"] == [3, 6]
+    assert [a.update.window_count for a in answers if a.WhichOneof("response") == "update"] == [
+        3,
+        6,
+    ]
     assert answers[-1].final.window_count == 7
 
 
@@ -195,23 +199,31 @@ def test_several_speakers_are_each_answered_most_alike_first(stubs: wire.Stubs) 
 def test_the_whole_domain_is_searched(stubs: wire.Stubs) -> None:
     for name in ("slt", "rms", "awb"):
         wire.enroll(stubs, name, speech(f"{name}-enrol"), domain="search")
-    fields = {"domain": "search", "speaker_id": None, "whole_domain": pb.WholeDomain(top_k=2)}
+    fields: dict[str, Any] = {
+        "domain": "search",
+        "speaker_id": None,
+        "whole_domain": pb.WholeDomain(top_k=2),
+    }
     final = talk(stubs, speech("slt-call"), **fields)[-1].final
-    assert [score.speaker_id for score in final.scores][0] == "slt"
+    assert final.scores[0].speaker_id == "slt"
     assert len(final.scores) == 2
     assert final.decision == audio_pb2.DECISION_ACCEPT
     assert final.speakers_compared == 3
 
 
 def test_a_domain_with_nobody_in_it_knows_nobody(stubs: wire.Stubs) -> None:
-    fields = {"speaker_id": None, "whole_domain": pb.WholeDomain(), "domain": "empty"}
+    fields: dict[str, Any] = {
+        "speaker_id": None,
+        "whole_domain": pb.WholeDomain(),
+        "domain": "empty",
+    }
     final = talk(stubs, speech("slt-call"), **fields)[-1].final
     assert final.decision == audio_pb2.DECISION_SPEAKER_NOT_ENROLLED
     assert not final.scores
 
 
 def test_silence_in_a_whole_domain_search_is_not_enough_speech(stubs: wire.Stubs) -> None:
-    fields = {"speaker_id": None, "whole_domain": pb.WholeDomain()}
+    fields: dict[str, Any] = {"speaker_id": None, "whole_domain": pb.WholeDomain()}
     final = talk(stubs, bytes(96000), **fields)[-1].final
     assert final.decision == audio_pb2.DECISION_NOT_ENOUGH_SPEECH
     assert not final.scores
@@ -260,7 +272,7 @@ def test_compare_knows_same_from_different(stubs: wire.Stubs) -> None:
 
 def test_an_rpc_that_is_not_built_yet_is_unimplemented(daemon: Daemon) -> None:
     with grpc.insecure_channel(daemon.address) as channel:
-        call = channel.unary_unary("/speakerd.v1.AdminService/Drain")
+        call: Any = channel.unary_unary("/speakerd.v1.AdminService/Drain")
         with pytest.raises(grpc.RpcError) as failed:
             call(b"")
     assert wire.refusal(failed.value).code == grpc.StatusCode.UNIMPLEMENTED

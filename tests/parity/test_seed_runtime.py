@@ -1,4 +1,4 @@
-"""The same embeddings as WeSpeaker's C++ runtime and 3D-Speaker's own code, through a real daemon."""
+"""The embeddings of WeSpeaker's C++ runtime and of 3D-Speaker's code, through a real daemon."""
 
 from __future__ import annotations
 

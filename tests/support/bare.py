@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from speakerd_server.engine.onnxruntime_cpu import OnnxRuntimeCpu
 from speakerd_server.models.bundle import load_bundle, shipped_bundle
-
 from support.speech import noise
 
 

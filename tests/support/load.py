@@ -81,7 +81,12 @@ async def paced_streams(
 
 
 async def _live(
-    channel: grpc.aio.Channel, pace: Pace, load: Load, phase: float, seconds: float, count_from: float
+    channel: grpc.aio.Channel,
+    pace: Pace,
+    load: Load,
+    phase: float,
+    seconds: float,
+    count_from: float,
 ) -> None:
     await asyncio.sleep(phase * pace.window_s)
     call = channel.stream_stream(
@@ -108,8 +113,9 @@ async def _live(
         load.failed(error)
     except asyncio.InvalidStateError:
         await asyncio.wait([reader])
-        if (error := reader.exception()) is not None and isinstance(error, grpc.aio.AioRpcError):
-            load.failed(error)
+        cause = reader.exception()
+        if isinstance(cause, grpc.aio.AioRpcError):
+            load.failed(cause)
     finally:
         reader.cancel()
 
@@ -120,7 +126,7 @@ async def _read(
     window = 0
     async for response in call:
         if response.WhichOneof("response") == "update":
-            sent = sent_at[pace.last_message_of_window(window)]
+            sent = sent_at[min(pace.last_message_of_window(window), len(sent_at) - 1)]
             if sent >= count_from:
                 load.latencies_s.append(time.perf_counter() - sent)
             window += 1

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import soundfile
-
 from support.shared import ROOT, shared_path
 
 Float32 = npt.NDArray[np.float32]

@@ -110,6 +110,4 @@ def refusal(error: grpc.RpcError) -> Refusal:
                 fields = tuple(violation.field for violation in bad.field_violations)
             elif detail.Unpack(retry):
                 retry_after_s = retry.retry_delay.ToNanoseconds() / 1e9
-    return Refusal(
-        error.code(), reason, error.details() or "", domain, fields, retry_after_s
-    )
+    return Refusal(error.code(), reason, error.details() or "", domain, fields, retry_after_s)

@@ -6,8 +6,8 @@ import enum
 from dataclasses import dataclass
 
 from speakerd_server.calls.hearing import Hearing
-from speakerd_server.errors import AudioWithoutVoice, NotEnoughSpeech
 from speakerd_server.calls.serving import Serving
+from speakerd_server.errors import AudioWithoutVoice, NotEnoughSpeech
 from speakerd_server.values import NewRecording, Speaker, Utterance
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from speakerd_server.pipeline import Heard, Pipeline
 from speakerd_server.calls.serving import LoadedModel, Serving
+from speakerd_server.pipeline import Heard, Pipeline
 from speakerd_server.session import Session, SessionSettings
 from speakerd_server.values import AudioFormat
 from speakerd_server.windows.arithmetic import check_samples_per_chunk

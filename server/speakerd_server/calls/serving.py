@@ -95,6 +95,8 @@ class Serving:
         self.draining = False
         self.live_streams = 0
         self.unary_calls = 0
+        self.quiet = asyncio.Event()
+        self.quiet.set()
         self._pending_changes = 0
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="store-reader")
@@ -118,12 +120,14 @@ class Serving:
         if self.live_streams >= self.settings.maximum_streams:
             raise TooManyStreams(self.settings.maximum_streams)
         self.live_streams += 1
+        self.quiet.clear()
         metrics.LIVE_STREAMS.set(self.live_streams)
         try:
             yield
         finally:
             self.live_streams -= 1
             metrics.LIVE_STREAMS.set(self.live_streams)
+            self._note_quiet()
 
     @contextmanager
     def unary_place(self) -> Iterator[None]:
@@ -132,10 +136,12 @@ class Serving:
         if self.unary_calls >= self.settings.maximum_unary_calls:
             raise TooManyCalls(self.settings.maximum_unary_calls)
         self.unary_calls += 1
+        self.quiet.clear()
         try:
             yield
         finally:
             self.unary_calls -= 1
+            self._note_quiet()
 
     async def change(self, work: Callable[[], T]) -> T:
         """Run a change of the store on its one writing thread; raises StoreBusy at once.
@@ -160,6 +166,10 @@ class Serving:
         """Finish the changes that were begun."""
         self._writer.shutdown()
         self._readers.shutdown()
+
+    def _note_quiet(self) -> None:
+        if not self.open_calls:
+            self.quiet.set()
 
     def _refuse_when_draining(self) -> None:
         if self.draining:

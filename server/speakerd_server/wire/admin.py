@@ -35,7 +35,9 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
             live_streams=serving.live_streams,
             maximum_streams=serving.settings.maximum_streams,
             queued_windows=sum(engine.queued_windows for engine in engines),
-            maximum_queued_windows=sum(model.engine.queue_limit_windows for model in serving.models),
+            maximum_queued_windows=sum(
+                model.engine.queue_limit_windows for model in serving.models
+            ),
             windows_embedded=sum(engine.windows_embedded for engine in engines),
             speakers=await serving.read(serving.store.count),
             draining=serving.draining,

@@ -132,7 +132,7 @@ def score(value: float, scale: ScoreScale) -> audio_pb2.Score:
     return audio_pb2.Score(scale=WIRE_SCALES[scale], value=value)
 
 
-def decision(value: values.Decision) -> audio_pb2.Decision:
+def decision(value: values.Decision) -> audio_pb2.Decision.ValueType:
     """Give a decision; the names are the wire's."""
     return audio_pb2.Decision.Value(f"DECISION_{value.name}")
 
@@ -160,9 +160,7 @@ def result(
     )
 
 
-def _speaker_score(
-    value: values.SpeakerScore, scale: ScoreScale
-) -> verification_pb2.SpeakerScore:
+def _speaker_score(value: values.SpeakerScore, scale: ScoreScale) -> verification_pb2.SpeakerScore:
     message = verification_pb2.SpeakerScore(
         speaker_id=value.speaker_id, decision=decision(value.decision)
     )

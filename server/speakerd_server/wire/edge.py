@@ -44,10 +44,10 @@ class StreamRequest(Protocol):
     audio: bytes
 
     @property
-    def config(self) -> Any:  # noqa: ANN401 - the two services' own config messages
+    def config(self) -> Any:
         """The config, when it is the one that is set."""
 
-    def WhichOneof(self, oneof_group: Any) -> str | None:  # noqa: N802, ANN401 - protobuf's own name
+    def WhichOneof(self, oneof_group: Any) -> str | None:  # noqa: N802 - protobuf's own name
         """Name the field that is set."""
 
 
@@ -103,12 +103,12 @@ async def answered(context: Context, rpc: str, work: Callable[[Call], Awaitable[
         await call.refuse(error)
     except grpc.aio.AbortError:
         raise
-    except Exception:  # the rpc's edge: a client must never see a traceback
+    except Exception:  # noqa: BLE001 - the rpc's edge: a client must never see a traceback
         _log.exception("rpc failed", extra={"rpc": rpc, "request_id": call.request_id})
         await call.refuse(InternalFailure(call.request_id))
 
 
-async def config_of(requests: AsyncIterator[StreamRequest], idle_timeout_s: float) -> Any:  # noqa: ANN401
+async def config_of(requests: AsyncIterator[StreamRequest], idle_timeout_s: float) -> Any:
     """Read the config that begins a stream; raises ConfigMissing, RequestEmpty or StreamIdle."""
     try:
         async with asyncio.timeout(idle_timeout_s):

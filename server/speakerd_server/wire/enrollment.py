@@ -12,10 +12,10 @@ from speakerd.v1 import enrollment_pb2 as pb
 from speakerd.v1 import enrollment_pb2_grpc
 
 from speakerd_server import metrics
-from speakerd_server.calls.hearing import Hearing, window_length
 from speakerd_server.calls.enrolling import Enrolment
-from speakerd_server.errors import FieldInvalid, PageTokenInvalid
+from speakerd_server.calls.hearing import Hearing, window_length
 from speakerd_server.calls.serving import Serving
+from speakerd_server.errors import FieldInvalid, PageTokenInvalid
 from speakerd_server.store.ids import check_speaker_id
 from speakerd_server.values import Utterance
 from speakerd_server.wire import convert, edge
@@ -72,7 +72,7 @@ class EnrollmentService(enrollment_pb2_grpc.EnrollmentServiceServicer):
     def __init__(self, serving: Serving) -> None:
         self._serving = serving
 
-    async def StreamEnroll(  # noqa: N802
+    async def StreamEnroll(  # type: ignore[override] # noqa: N802 - answers by context.write
         self, request_iterator: AsyncIterator[Any], context: edge.Context
     ) -> None:
         """Enrol while the person speaks."""
@@ -219,7 +219,7 @@ def check_display_name(name: str | None) -> None:
         )
 
 
-def _feedback(name: str) -> pb.EnrollFeedback:
+def _feedback(name: str) -> pb.EnrollFeedback.ValueType:
     return pb.EnrollFeedback.Value(f"ENROLL_FEEDBACK_{name}")
 
 

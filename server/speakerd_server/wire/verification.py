@@ -12,13 +12,13 @@ from speakerd.v1 import verification_pb2 as pb
 from speakerd.v1 import verification_pb2_grpc
 
 from speakerd_server import metrics
-from speakerd_server.calls.hearing import Hearing, window_length
 from speakerd_server.calls.claims import Claim
+from speakerd_server.calls.hearing import Hearing, window_length
+from speakerd_server.calls.serving import LoadedModel, Serving
 from speakerd_server.decision import Comparison, decide
 from speakerd_server.errors import AudioWithoutVoice
 from speakerd_server.pipeline import Heard
 from speakerd_server.score.similarity import cosine, on_scale
-from speakerd_server.calls.serving import LoadedModel, Serving
 from speakerd_server.values import AudioFormat, Policy, ScoreScale, SpeakerState, Verdict
 from speakerd_server.wire import convert, edge
 
@@ -65,7 +65,7 @@ class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
     def __init__(self, serving: Serving) -> None:
         self._serving = serving
 
-    async def StreamVerify(  # noqa: N802
+    async def StreamVerify(  # type: ignore[override] # noqa: N802 - answers by context.write
         self, request_iterator: AsyncIterator[Any], context: edge.Context
     ) -> None:
         """Verify a call while it goes on."""
@@ -93,8 +93,10 @@ class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
             async for heard in pipeline.heard():
                 with edge.lag_observed(heard.complete_at_s, clock):
                     result, verdict = await verification.result(heard)
-                    kind = "final" if heard.final else "update"
-                    await call.write(pb.StreamVerifyResponse(**{kind: result}), timeout_s)
+                    answer = pb.StreamVerifyResponse(update=result)
+                    if heard.final:
+                        answer = pb.StreamVerifyResponse(final=result)
+                    await call.write(answer, timeout_s)
                 if heard.final:
                     _decided(call, verdict)
 
@@ -189,7 +191,7 @@ class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
         self,
         model: LoadedModel,
         request: pb.VerificationConfig | pb.CompareRequest | pb.EmbedRequest,
-        format_message: Any,  # noqa: ANN401
+        format_message: Any,
         *,
         update_interval_s: float = 0.0,
         maximum_speech_samples: int | None = None,

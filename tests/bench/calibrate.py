@@ -1,0 +1,104 @@
+"""Error rates of a model on the shared trials: the numbers that its card states.
+
+    .venv/bin/python tests/bench/calibrate.py [BUNDLE_FOLDER]
+
+Prints one JSON line. Whole utterances and their middle 4, 2 and 1 s (utterances that are shorter
+are left out), default windows, mean of the window embeddings, cosine.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import numpy.typing as npt
+from speakerd_server.engine.onnxruntime_cpu import OnnxRuntimeCpu
+from speakerd_server.models.bundle import load_bundle, shipped_bundle
+from speakerd_server.values import Card, Float32
+from speakerd_server.windows.slicer import Slicer
+from support.error_rates import equal_error_rate
+from support.shared import shared_path
+from support.speech import RATE_HZ, eval_ids, eval_utterance
+
+Float64 = npt.NDArray[np.float64]
+LENGTHS_S = (1, 2, 4, None)
+
+
+def main() -> None:
+    bundle = load_bundle(Path(sys.argv[1]) if len(sys.argv) > 1 else shipped_bundle())
+    backend = OnnxRuntimeCpu(bundle)
+    rows = []
+    for seconds in LENGTHS_S:
+        embeddings = {
+            name: embed(backend, audio, bundle.card)
+            for name in eval_ids()
+            if (audio := middle(eval_utterance(name), seconds)) is not None
+        }
+        rows.append(row("whole" if seconds is None else f"{seconds} s", embeddings, bundle.card))
+    result = {
+        "bench": "calibrate",
+        "model": str(bundle.card.identity),
+        "sha256": bundle.card.sha256,
+        "scale": "cosine",
+        "accept_at": bundle.card.accept_at,
+        "reject_below": bundle.card.reject_below,
+        "rows": rows,
+    }
+    print(json.dumps(result))
+
+
+def middle(samples: Float32, seconds: int | None) -> Float32 | None:
+    """Cut the middle out; None where the utterance is shorter."""
+    if seconds is None:
+        return samples
+    start = (samples.size - seconds * RATE_HZ) // 2
+    return samples[start : start + seconds * RATE_HZ] if start >= 0 else None
+
+
+def embed(backend: OnnxRuntimeCpu, samples: Float32, card: Card) -> Float64:
+    """Give the utterance embedding float64[dim], normalised to length 1."""
+    slicer = Slicer(card.samples_per_chunk, card.min_frames)
+    windows = [*slicer.push(samples), *slicer.end()]
+    embeddings = [backend.embed(window.pcm[None], window.rows[None])[0] for window in windows]
+    mean: Float64 = np.mean(embeddings, axis=0, dtype=np.float64)
+    normalised: Float64 = mean / np.linalg.norm(mean)
+    return normalised
+
+
+def row(speech: str, embeddings: dict[str, Float64], card: Card) -> dict[str, object]:
+    """Count errors in percent, as a card names them, and show where the scores lie."""
+    same, other = scores(embeddings)
+    return {
+        "speech": speech,
+        "same_speaker_trials": same.size,
+        "other_speaker_trials": other.size,
+        "equal_error_percent": percent(equal_error_rate(same, other)),
+        "false_accept_percent": percent(float(np.mean(other >= card.accept_at))),
+        "false_reject_percent": percent(float(np.mean(same < card.accept_at))),
+        "same_speaker_below_reject_percent": percent(float(np.mean(same < card.reject_below))),
+        "other_speaker_below_reject_percent": percent(float(np.mean(other < card.reject_below))),
+        "same_speaker_lowest": round(float(same.min()), 3),
+        "other_speaker_highest": round(float(other.max()), 3),
+    }
+
+
+def scores(embeddings: dict[str, Float64]) -> tuple[Float64, Float64]:
+    """Give the cosines of the pairs of one speaker and of two."""
+    by_label: dict[str, list[float]] = {"target": [], "nontarget": []}
+    for line in shared_path("data/trials/all_pairs.txt").read_text().splitlines():
+        enrolled, test, label = line.split()
+        if enrolled in embeddings and test in embeddings:
+            by_label[label].append(float(embeddings[enrolled] @ embeddings[test]))
+    return np.array(by_label["target"]), np.array(by_label["nontarget"])
+
+
+def percent(rate: float) -> float:
+    return round(100 * rate, 2)
+
+
+if __name__ == "__main__":
+    main()
