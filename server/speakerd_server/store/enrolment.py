@@ -1,0 +1,271 @@
+"""The enrolment store: the record on disk and the voiceprints in memory, kept as one."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speakerd_server.errors import (
+    DomainUnknown,
+    FieldInvalid,
+    ModelMismatch,
+    PageTokenInvalid,
+    RecordingUnknown,
+    SpeakerUnknown,
+    StoreCorrupt,
+)
+from speakerd_server.store.faiss_index import SearchResult, VoiceprintIndex
+from speakerd_server.store.ids import check_speaker_id
+from speakerd_server.store.sqlite import SqliteRecord
+from speakerd_server.store.voiceprint import check_recording, cosine, mean_of, voiceprint_of
+from speakerd_server.values import ModelIdentity, NewRecording, Speaker, SpeakerState, Voiceprint
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """Where the enrolments are kept."""
+
+    path: Path = Path("speakerd.db")
+    """Database file, made where absent; its folder must exist and be writable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """What an enrolment has stored."""
+
+    speaker: Speaker
+    """With the new recording."""
+    recording_id: str
+    """Of the new recording."""
+    consistency: float | None
+    """Cosine in [-1, 1]: the new recording's mean to the voiceprint of the speaker's earlier
+    recordings; None for the first."""
+
+
+class EnrolmentStore:
+    """Speakers, their recordings and voiceprints.
+
+    Changes, `speaker` and `speakers` wait for the disk and for each other; they may be called
+    from any thread and raise StoreFull, StoreUnavailable or StoreCorrupt besides what each says,
+    and then nothing was changed. `voiceprint`, `state` and `count` read memory and never wait;
+    `search` waits for other searches at most. Each raises DomainUnknown.
+    """
+
+    def __init__(self, settings: StoreSettings, domains: Sequence[str]) -> None:
+        """Open or create the store and read it; raises StoreUnusable or StoreCorrupt."""
+        self._record_lock = threading.Lock()
+        self._domains = frozenset(domains)
+        self.record = SqliteRecord(settings.path)
+        try:
+            self.index = self._read()
+        except BaseException:
+            self.record.close()
+            raise
+
+    def _read(self) -> VoiceprintIndex:
+        index, not_served = VoiceprintIndex(self._domains), 0
+        for domain, speaker_id, recordings in self.record.everyone():
+            if domain not in self._domains:
+                not_served += 1
+                continue
+            try:
+                _check_alike(index, domain, speaker_id, recordings)
+            except (ModelMismatch, ValueError) as error:
+                raise StoreCorrupt(self.record.path, str(error)) from error
+            index.put(domain, speaker_id, _voiceprint(speaker_id, recordings))
+        if not_served:
+            _logger.warning("%d speakers are in domains that the settings lack", not_served)
+        return index
+
+    def enrol(
+        self, domain: str, speaker_id: str, recording: NewRecording, display_name: str | None = None
+    ) -> Enrolled:
+        """Add a recording to a speaker, who is created where new; returns once it is on disk.
+
+        Raises ModelMismatch where the speaker's other recordings were made by another model,
+        SpeakerIdInvalid, FieldInvalid, and ValueError for sums that are zero or not finite.
+        """
+        self._check_domain(domain)
+        check_speaker_id(speaker_id)
+        _check_name(display_name)
+        check_recording(recording)
+        with self._record_lock:
+            earlier = list(self.record.sums(domain, speaker_id).values())
+            together = [*earlier, recording]
+            _check_alike(self.index, domain, speaker_id, together)
+            voiceprint = _voiceprint(speaker_id, together)
+            consistency = cosine(mean_of(recording), voiceprint_of(earlier)) if earlier else None
+            with self.record.transaction():
+                recording_id = self.record.add(domain, speaker_id, recording)
+                self.record.touch(domain, speaker_id, display_name)
+                speaker = self._recorded(domain, speaker_id)
+            self.index.put(domain, speaker_id, voiceprint)
+        return Enrolled(speaker, recording_id, consistency)
+
+    def update(
+        self,
+        domain: str,
+        speaker_id: str,
+        display_name: str | None,
+        remove_recording_ids: Sequence[str],
+    ) -> Speaker:
+        """Rename a speaker (None: keep the name) and erase recordings.
+
+        Without recordings the speaker is PENDING. Raises SpeakerUnknown, RecordingUnknown,
+        FieldInvalid, and ErasureIncomplete: removed, but old bytes may still be on the disk.
+        """
+        self._check_domain(domain)
+        _check_name(display_name)
+        removed = frozenset(remove_recording_ids)
+        with self._record_lock:
+            self._finish_pending_erasure()
+            self._check_known(domain, speaker_id)
+            if display_name is None and not removed:
+                return self._recorded(domain, speaker_id)
+            left = self._without(domain, speaker_id, removed)
+            if removed:
+                self.record.prepare_erasure()
+            with self.record.transaction():
+                self.record.remove(removed)
+                self.record.touch(domain, speaker_id, display_name)
+                speaker = self._recorded(domain, speaker_id)
+            if removed:
+                self.index.put(domain, speaker_id, _voiceprint(speaker_id, left))
+                self.record.finish_erasure()
+        return speaker
+
+    def _without(self, domain: str, speaker_id: str, removed: frozenset[str]) -> list[NewRecording]:
+        recordings = self.record.sums(domain, speaker_id)
+        for recording_id in sorted(removed - recordings.keys()):
+            raise RecordingUnknown(speaker_id, recording_id)
+        return [one for key, one in recordings.items() if key not in removed]
+
+    def delete(self, domain: str, speaker_id: str) -> int:
+        """Erase a speaker; give the number of recordings erased.
+
+        Raises SpeakerUnknown, and ErasureIncomplete: deleted, but old bytes may still be on the
+        disk; calling again finishes the erasure and then raises SpeakerUnknown.
+        """
+        self._check_domain(domain)
+        with self._record_lock:
+            self._finish_pending_erasure()
+            self._check_known(domain, speaker_id)
+            self.record.prepare_erasure()
+            with self.record.transaction():
+                erased = self.record.delete(domain, speaker_id)
+            self.index.remove(domain, speaker_id)
+            self.record.finish_erasure()
+        return erased
+
+    def _finish_pending_erasure(self) -> None:
+        if self.record.erasure_pending:
+            self.record.finish_erasure()
+
+    def speaker(self, domain: str, speaker_id: str) -> Speaker:
+        """Give one speaker with all recordings; raises SpeakerUnknown."""
+        self._check_domain(domain)
+        with self._record_lock:
+            self._check_known(domain, speaker_id)
+            return self._recorded(domain, speaker_id)
+
+    def speakers(self, domain: str, after: str | None, limit: int) -> list[Speaker]:
+        """Give at most `limit` speakers with an id beyond `after`, in code point order.
+
+        Raises PageTokenInvalid where `after` cannot be an id.
+        """
+        self._check_domain(domain)
+        if limit < 1:
+            raise ValueError(f"limit is {limit}, not 1 or more")
+        if after is not None and not _encodable(after):
+            raise PageTokenInvalid
+        with self._record_lock:
+            return self.record.speakers(domain, after or "", limit)
+
+    def count(self) -> int:
+        """Give the number of speakers in the domains of the settings."""
+        return self.index.count()
+
+    def enrolled(self, domain: str, model: ModelIdentity) -> int:
+        """Give the number of voiceprints that a search would compare."""
+        self._check_domain(domain)
+        return self.index.enrolled(domain, model)
+
+    def voiceprint(self, domain: str, speaker_id: str, model: ModelIdentity) -> Voiceprint | None:
+        """Give a speaker's voiceprint; None: unknown or PENDING. Raises ModelMismatch."""
+        self._check_domain(domain)
+        return self.index.voiceprint(domain, speaker_id, model)
+
+    def state(self, domain: str, speaker_id: str) -> SpeakerState | None:
+        """Give where a speaker stands; None: unknown."""
+        self._check_domain(domain)
+        return self.index.state(domain, speaker_id)
+
+    def search(
+        self, domain: str, model: ModelIdentity, embedding: NDArray[np.floating], top_k: int
+    ) -> SearchResult:
+        """Give the top_k speakers enrolled with this model most alike to a float[dim].
+
+        Scores are exact cosines. Raises ValueError for an embedding of zeros, NaN or another
+        length, and for top_k below 1.
+        """
+        self._check_domain(domain)
+        return self.index.search(domain, model, embedding, top_k)
+
+    def close(self) -> None:
+        """Let go of the file; later changes raise StoreUnavailable."""
+        with self._record_lock:
+            self.record.close()
+
+    def _recorded(self, domain: str, speaker_id: str) -> Speaker:
+        speaker = self.record.speaker(domain, speaker_id)
+        if speaker is None:
+            raise StoreCorrupt(self.record.path, f"speaker {speaker_id!r} has vanished from it")
+        return speaker
+
+    def _check_domain(self, domain: str) -> None:
+        if domain not in self._domains:
+            raise DomainUnknown(domain)
+
+    def _check_known(self, domain: str, speaker_id: str) -> None:
+        if self.index.state(domain, speaker_id) is None:
+            raise SpeakerUnknown(domain, speaker_id)
+
+
+def _check_alike(
+    index: VoiceprintIndex, domain: str, speaker_id: str, recordings: Iterable[NewRecording]
+) -> None:
+    """Raise ModelMismatch or ValueError unless all recordings can be in one voiceprint."""
+    kinds = [(one.model, one.sum.size) for one in recordings]
+    for (first, first_dim), (other, other_dim) in itertools.pairwise(kinds):
+        if other != first:
+            raise ModelMismatch(speaker_id, str(first), str(other))
+        if other_dim != first_dim:
+            raise ValueError(f"{first} gave {other_dim} values; {first_dim} are enrolled")
+    for model, dim in kinds[:1]:
+        index.check_dim(domain, model, dim)
+
+
+def _voiceprint(speaker_id: str, recordings: Sequence[NewRecording]) -> Voiceprint | None:
+    if not recordings:
+        return None
+    vector = voiceprint_of(recordings).astype(np.float32)
+    vector.setflags(write=False)
+    return Voiceprint(speaker_id, recordings[0].model, vector)
+
+
+def _encodable(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _check_name(display_name: str | None) -> None:
+    if display_name is not None and not _encodable(display_name):
+        raise FieldInvalid("display_name", "is not valid Unicode text")

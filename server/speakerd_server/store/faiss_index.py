@@ -1,0 +1,161 @@
+"""The voiceprints in memory: one read by id, and the most alike through FAISS."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from speakerd_server.errors import ModelMismatch
+from speakerd_server.store.voiceprint import direction
+from speakerd_server.values import Float32, ModelIdentity, SpeakerState, Voiceprint
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """The answer of a search."""
+
+    hits: tuple[tuple[str, float], ...]
+    """(speaker id, cosine in [-1, 1]), most alike first; ties by id."""
+    compared: int
+    """How many voiceprints were compared."""
+
+
+class Shelf:
+    """The voiceprints of one domain and model: FAISS's exact inner product, and whose each is.
+
+    The flat index numbers its rows 0 to n-1; `_ids` gives the speaker of each row. (FAISS's own
+    id map takes time in proportion to n for every removal, and keeps the removed row's bytes.)
+    """
+
+    def __init__(self, dim: int) -> None:
+        self.index = faiss.IndexFlatIP(dim)
+        self._ids: list[str] = []
+        self._rows: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def put(self, speaker_id: str, vector: Float32) -> None:
+        """Add a voiceprint, float32[dim], or write over the one that is there."""
+        row = self._rows.get(speaker_id)
+        if row is not None:
+            self._matrix()[row] = vector
+            return
+        self.index.add(vector[None])
+        self._rows[speaker_id] = len(self._ids)
+        self._ids.append(speaker_id)
+
+    def remove(self, speaker_id: str) -> None:
+        """Drop a voiceprint: the last row takes its place, and what is cut off is zeros."""
+        row, last = self._rows.pop(speaker_id), len(self._ids) - 1
+        matrix = self._matrix()
+        if row != last:
+            matrix[row] = matrix[last]
+            self._ids[row] = self._ids[last]
+            self._rows[self._ids[row]] = row
+        matrix[last] = 0.0
+        self._ids.pop()
+        self.index.remove_ids(faiss.IDSelectorRange(last, last + 1))
+
+    def search(self, unit: Float32, top_k: int) -> SearchResult:
+        """Give the most alike to float32[dim] of length 1."""
+        cosines, rows = self.index.search(unit[None], min(top_k, len(self)))
+        hits = [
+            (self._ids[row], float(np.clip(cosine, -1.0, 1.0)))
+            for cosine, row in zip(cosines[0], rows[0], strict=True)
+        ]
+        return SearchResult(tuple(sorted(hits, key=lambda hit: (-hit[1], hit[0]))), len(self))
+
+    def _matrix(self) -> Float32:
+        # A view of FAISS's own memory; it must not outlive the next add.
+        view = faiss.rev_swig_ptr(self.index.get_xb(), self.index.ntotal * self.index.d)
+        matrix: Float32 = view.reshape(self.index.ntotal, self.index.d)
+        return matrix
+
+
+class VoiceprintIndex:
+    """Who is known, by domain. Single reads take no lock and never wait for a search."""
+
+    def __init__(self, domains: Iterable[str]) -> None:
+        self._known: dict[str, dict[str, Voiceprint | None]] = {name: {} for name in domains}
+        self.shelves: dict[tuple[str, ModelIdentity], Shelf] = {}
+        self._shelves_lock = threading.Lock()
+
+    def count(self) -> int:
+        """Give the number of speakers in all domains."""
+        return sum(len(known) for known in self._known.values())
+
+    def enrolled(self, domain: str, model: ModelIdentity) -> int:
+        """Give the number of voiceprints of this model in a domain."""
+        return len(self.shelves.get((domain, model), ()))
+
+    def check_dim(self, domain: str, model: ModelIdentity, dim: int) -> None:
+        """Raise ValueError where the domain has voiceprints of another length for this model."""
+        shelf = self.shelves.get((domain, model))
+        if shelf is not None and shelf.index.d != dim:
+            raise ValueError(f"{model} gave {dim} values; {shelf.index.d} are enrolled")
+
+    def put(self, domain: str, speaker_id: str, voiceprint: Voiceprint | None) -> None:
+        """Make a speaker known with this voiceprint; None: PENDING."""
+        before = self._known[domain].get(speaker_id)
+        self._known[domain][speaker_id] = voiceprint
+        with self._shelves_lock:
+            if before and (voiceprint is None or voiceprint.model != before.model):
+                self._take_off(domain, before)
+            if voiceprint:
+                key = domain, voiceprint.model
+                if key not in self.shelves:
+                    self.shelves[key] = Shelf(voiceprint.vector.size)
+                self.shelves[key].put(speaker_id, voiceprint.vector)
+
+    def remove(self, domain: str, speaker_id: str) -> None:
+        """Forget a speaker."""
+        before = self._known[domain].pop(speaker_id)
+        if before:
+            with self._shelves_lock:
+                self._take_off(domain, before)
+
+    def _take_off(self, domain: str, voiceprint: Voiceprint) -> None:
+        shelf = self.shelves[domain, voiceprint.model]
+        shelf.remove(voiceprint.speaker_id)
+        if not shelf:
+            del self.shelves[domain, voiceprint.model]
+
+    def state(self, domain: str, speaker_id: str) -> SpeakerState | None:
+        """Give where a speaker stands; None: unknown."""
+        known = self._known[domain]
+        voiceprint = known.get(speaker_id)
+        if voiceprint:
+            return SpeakerState.ENROLLED
+        return SpeakerState.PENDING if speaker_id in known else None
+
+    def voiceprint(self, domain: str, speaker_id: str, model: ModelIdentity) -> Voiceprint | None:
+        """Give a voiceprint; None: unknown or PENDING. Raises ModelMismatch."""
+        voiceprint = self._known[domain].get(speaker_id)
+        if voiceprint and voiceprint.model != model:
+            raise ModelMismatch(speaker_id, str(voiceprint.model), str(model))
+        return voiceprint
+
+    def search(
+        self, domain: str, model: ModelIdentity, embedding: NDArray[np.floating], top_k: int
+    ) -> SearchResult:
+        """Give the top_k voiceprints of a domain and model most alike to a float[dim].
+
+        Raises ValueError for an embedding of zeros, NaN or another length, and top_k below 1.
+        """
+        values = np.asarray(embedding, np.float64)
+        if values.ndim != 1 or not np.isfinite(values).all() or not values.any() or top_k < 1:
+            raise ValueError("a search needs a finite, non-zero float[dim] and top_k of 1 or more")
+        unit = direction(values).astype(np.float32)
+        with self._shelves_lock:
+            shelf = self.shelves.get((domain, model))
+            if shelf is None:
+                return SearchResult((), 0)
+            if shelf.index.d != unit.size:
+                raise ValueError(f"the embedding has {unit.size} values, not {shelf.index.d}")
+            return shelf.search(unit, top_k)

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from speakerd_server.errors import StoreCorrupt, StoreUnusable
+from speakerd_server.store.enrolment import EnrolmentStore, StoreSettings
+from support import store_process
+from support.recordings import DOMAIN, Opener, recording
+
+
+@contextmanager
+def another_program(path: Path) -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as connection:
+        yield connection
+
+
+@pytest.fixture
+def filled(store_path: Path) -> Path:
+    store = EnrolmentStore(StoreSettings(store_path), [DOMAIN])
+    for seed in range(40):
+        store.enrol(DOMAIN, str(seed), recording(seed))
+    store.close()
+    return store_path
+
+
+def test_a_new_store_is_for_its_owner_alone_and_one_file_once_closed(
+    open_store: Opener, store_path: Path
+) -> None:
+    store = open_store()
+    store.enrol(DOMAIN, "alice", recording(1))
+    assert {stat.S_IMODE(file.stat().st_mode) for file in store_path.parent.iterdir()} == {0o600}
+    store.close()
+    assert [file.name for file in store_path.parent.iterdir()] == [store_path.name]
+
+
+def test_the_name_of_the_file_may_have_any_characters(tmp_path: Path) -> None:
+    path = tmp_path / "a ?mode=memory#%41é.db"
+    EnrolmentStore(StoreSettings(path), [DOMAIN]).close()
+    assert path.stat().st_size > 0
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_one_file_never_has_two_stores(open_store: Opener, store_path: Path) -> None:
+    open_store()
+    with pytest.raises(StoreUnusable, match=r"another process uses it.*file of its own"):
+        open_store()
+    with another_program(store_path) as connection, pytest.raises(sqlite3.OperationalError):
+        connection.execute("SELECT * FROM speakers").fetchall()
+
+
+def test_a_daemon_in_another_process_is_noticed_and_a_dead_one_is_not(filled: Path) -> None:
+    held = subprocess.Popen(
+        [sys.executable, store_process.__file__, "hold", str(filled), "0"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    with held:
+        assert held.stdout is not None
+        assert held.stdout.readline() == b"open 40\n"
+        with pytest.raises(StoreUnusable, match="another process"):
+            EnrolmentStore(StoreSettings(filled), [DOMAIN])
+        held.kill()
+    EnrolmentStore(StoreSettings(filled), [DOMAIN]).close()
+
+
+def test_a_path_that_cannot_be_a_file_is_named(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for path, problem in (
+        (tmp_path, "not a file"),
+        (tmp_path / "pipe", "not a file"),
+        (tmp_path / "loop", "symbolic links"),
+        (tmp_path / "none" / "s.db", "folder does not exist; create it"),
+        (tmp_path / "file" / "s.db", "Not a directory"),
+        (Path("/proc/speakerd.db"), "write to its folder|folder does not exist"),
+    ):
+        with pytest.raises(StoreUnusable, match=problem) as caught:
+            EnrolmentStore(StoreSettings(path), [DOMAIN])
+        assert str(path) in str(caught.value)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a file system")
+def test_a_read_only_disk_is_named(tmp_path: Path, filled: Path) -> None:
+    mounted = tmp_path / "mounted"
+    mounted.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "none", mounted], check=False).returncode:
+        pytest.skip("this system does not let root mount a file system")
+    try:
+        shutil.copy(filled, mounted / "old.db")
+        subprocess.run(["mount", "-o", "remount,ro", mounted], check=True)
+        for name in ("old.db", "new.db"):
+            with pytest.raises(StoreUnusable, match=r"(?i)write") as caught:
+                EnrolmentStore(StoreSettings(mounted / name), [DOMAIN])
+            assert str(mounted / name) in str(caught.value)
+    finally:
+        subprocess.run(["umount", mounted], check=True)
+
+
+def test_a_database_of_another_program_is_left_alone(store_path: Path) -> None:
+    with another_program(store_path) as connection:
+        connection.execute("CREATE TABLE theirs (x)")
+    before = store_path.read_bytes()
+    with pytest.raises(StoreUnusable, match="belongs to another program"):
+        EnrolmentStore(StoreSettings(store_path), [DOMAIN])
+    assert store_path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ("PRAGMA user_version = 2", "version 2 and this speakerd knows 1"),
+        ("PRAGMA application_id = 7", "another program"),
+        ("PRAGMA journal_mode = DELETE; PRAGMA page_size = 4096; VACUUM", "page_size is 4096"),
+        ("PRAGMA journal_mode = DELETE; PRAGMA auto_vacuum = FULL; VACUUM", "auto_vacuum is 1"),
+    ],
+)
+def test_a_file_of_another_format_is_refused(filled: Path, change: str, problem: str) -> None:
+    with another_program(filled) as connection:
+        connection.executescript(change)
+    with pytest.raises(StoreUnusable, match=problem):
+        EnrolmentStore(StoreSettings(filled), [DOMAIN])
+
+
+@pytest.mark.parametrize(
+    "content", [b"x", b"no database" * 1000, b"SQLite format 3\0" + b"\7" * 99]
+)
+def test_a_file_that_is_no_database_is_named_and_kept(store_path: Path, content: bytes) -> None:
+    store_path.write_bytes(content)
+    with pytest.raises(StoreCorrupt, match="put a backup in its place") as caught:
+        EnrolmentStore(StoreSettings(store_path), [DOMAIN])
+    assert str(store_path) in str(caught.value)
+    assert store_path.read_bytes() == content
+
+
+def test_an_empty_file_becomes_a_store(open_store: Opener, store_path: Path) -> None:
+    store_path.touch()
+    assert open_store().count() == 0
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.floats(0, 1, exclude_max=True), noise=st.binary(min_size=1, max_size=2000))
+def test_damage_anywhere_is_named_or_without_effect(
+    filled: Path, tmp_path: Path, place: float, noise: bytes
+) -> None:
+    damaged = tmp_path / "damaged.db"
+    content = bytearray(filled.read_bytes())
+    start = int(place * len(content))
+    content[start : start + len(noise)] = noise
+    damaged.write_bytes(content)
+    try:
+        store = EnrolmentStore(StoreSettings(damaged), [DOMAIN])
+    except (StoreCorrupt, StoreUnusable):
+        return
+    speakers = store.speakers(DOMAIN, None, 1000)
+    assert len(speakers) == store.count()
+    store.close()
+
+
+def test_a_flipped_bit_of_a_sum_is_noticed(filled: Path) -> None:
+    content = bytearray(filled.read_bytes())
+    at = content.index(recording(7).sum.tobytes()[:64])
+    content[at + 6] ^= 1
+    filled.write_bytes(content)
+    with pytest.raises(StoreCorrupt, match="checksum"):
+        EnrolmentStore(StoreSettings(filled), [DOMAIN])
+
+
+@pytest.mark.parametrize("left_bytes", [1024, 5000, 20_000])
+def test_a_file_that_was_cut_is_named(filled: Path, left_bytes: int) -> None:
+    os.truncate(filled, left_bytes)
+    with pytest.raises(StoreCorrupt):
+        EnrolmentStore(StoreSettings(filled), [DOMAIN])
