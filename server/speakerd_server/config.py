@@ -35,8 +35,12 @@ _TAKEN_FROM: Mapping[type, tuple[type, ...]] = {
     int: (int, str),
     str: (str,),
 }
-# The client's address, and what Kubernetes sets for a service that is called speakerd.
-_NOT_OURS = re.compile(r"SPEAKERD_(ADDRESS$|SERVICE_|PORT$|PORT_)")
+# The client's address, and what Kubernetes sets for services whose names begin with speakerd.
+_NOT_OURS = re.compile(
+    r"SPEAKERD_(ADDRESS=.*|(.+_)?SERVICE_(HOST|PORT)(_.+)?=.*"
+    r"|(.+_)?PORT_\d+_(TCP|UDP|SCTP)(_.+)?=.*|(.+_)?PORT=(tcp|udp|sctp)://.*)",
+    re.DOTALL,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +163,7 @@ def _from_environment(
     for variable, value in environment.items():
         if not variable.startswith(_PREFIX) or variable == CONFIG_VARIABLE:
             continue
-        if _NOT_OURS.match(variable):
+        if _NOT_OURS.fullmatch(f"{variable}={value}"):
             continue
         if variable not in names:
             raise SettingInvalid(variable, "environment", _unknown(variable, names))
@@ -207,6 +211,8 @@ def _typed(kind: Any, value: Any) -> Any:
         raise TypeError
     if not isinstance(value, _TAKEN_FROM[kind]) or (kind is Path and not str(value)):
         raise TypeError
+    if "\0" in str(value):
+        raise ValueError
     return kind(value)
 
 

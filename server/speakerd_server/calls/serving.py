@@ -151,12 +151,9 @@ class Serving:
         if self._pending_changes >= self.settings.pending_store_changes:
             raise StoreBusy(self.settings.pending_store_changes)
         self._pending_changes += 1
-        try:
-            return await asyncio.shield(
-                asyncio.get_running_loop().run_in_executor(self._writer, work)
-            )
-        finally:
-            self._pending_changes -= 1
+        change = asyncio.get_running_loop().run_in_executor(self._writer, work)
+        change.add_done_callback(self._changed)
+        return await asyncio.shield(change)
 
     async def read(self, work: Callable[[], T]) -> T:
         """Run a read of the store that may take long off the event loop."""
@@ -166,6 +163,11 @@ class Serving:
         """Finish the changes that were begun."""
         self._writer.shutdown()
         self._readers.shutdown()
+
+    def _changed(self, change: asyncio.Future[T]) -> None:
+        self._pending_changes -= 1
+        if not change.cancelled():
+            change.exception()  # seen: the call that asked for it may be gone
 
     def _note_quiet(self) -> None:
         if not self.open_calls:

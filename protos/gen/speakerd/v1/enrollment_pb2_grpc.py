@@ -76,7 +76,9 @@ class EnrollmentServiceServicer(object):
         StreamEnrollRequest.
         Ends with INVALID_ARGUMENT, NOT_FOUND (unknown model or domain), FAILED_PRECONDITION
         (NOT_ENOUGH_SPEECH, MODEL_MISMATCH), RESOURCE_EXHAUSTED (no room, or STORE_FULL), UNAVAILABLE,
-        DEADLINE_EXCEEDED, DATA_LOSS (store damaged) or INTERNAL. Then nothing was stored.
+        DEADLINE_EXCEEDED, DATA_LOSS (store damaged) or INTERNAL. Then nothing was stored, unless the
+        client read no answers (CLIENT_NOT_READING) or the connection broke while `final` was sent:
+        ask GetSpeaker.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -93,7 +95,7 @@ class EnrollmentServiceServicer(object):
 
     def GetSpeaker(self, request, context):
         """Gives one speaker with all recordings.
-        Ends with INVALID_ARGUMENT, NOT_FOUND, DATA_LOSS or INTERNAL.
+        Ends with INVALID_ARGUMENT, NOT_FOUND, UNAVAILABLE, DATA_LOSS or INTERNAL.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -101,7 +103,7 @@ class EnrollmentServiceServicer(object):
 
     def ListSpeakers(self, request, context):
         """Lists the speakers of a domain by id, page by page.
-        Ends with INVALID_ARGUMENT, NOT_FOUND (unknown domain), DATA_LOSS or INTERNAL.
+        Ends with INVALID_ARGUMENT, NOT_FOUND (unknown domain), UNAVAILABLE, DATA_LOSS or INTERNAL.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

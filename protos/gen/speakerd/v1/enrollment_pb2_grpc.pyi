@@ -38,7 +38,9 @@ class EnrollmentServiceStub:
     StreamEnrollRequest.
     Ends with INVALID_ARGUMENT, NOT_FOUND (unknown model or domain), FAILED_PRECONDITION
     (NOT_ENOUGH_SPEECH, MODEL_MISMATCH), RESOURCE_EXHAUSTED (no room, or STORE_FULL), UNAVAILABLE,
-    DEADLINE_EXCEEDED, DATA_LOSS (store damaged) or INTERNAL. Then nothing was stored.
+    DEADLINE_EXCEEDED, DATA_LOSS (store damaged) or INTERNAL. Then nothing was stored, unless the
+    client read no answers (CLIENT_NOT_READING) or the connection broke while `final` was sent:
+    ask GetSpeaker.
     """
     EnrollSpeaker: _grpc.UnaryUnaryMultiCallable[_enrollment_pb2.EnrollSpeakerRequest, _enrollment_pb2.EnrollSpeakerResponse]
     """Adds one whole recording of at most 10 minutes to a speaker, who is created where new.
@@ -47,11 +49,11 @@ class EnrollmentServiceStub:
     """
     GetSpeaker: _grpc.UnaryUnaryMultiCallable[_enrollment_pb2.GetSpeakerRequest, _enrollment_pb2.GetSpeakerResponse]
     """Gives one speaker with all recordings.
-    Ends with INVALID_ARGUMENT, NOT_FOUND, DATA_LOSS or INTERNAL.
+    Ends with INVALID_ARGUMENT, NOT_FOUND, UNAVAILABLE, DATA_LOSS or INTERNAL.
     """
     ListSpeakers: _grpc.UnaryUnaryMultiCallable[_enrollment_pb2.ListSpeakersRequest, _enrollment_pb2.ListSpeakersResponse]
     """Lists the speakers of a domain by id, page by page.
-    Ends with INVALID_ARGUMENT, NOT_FOUND (unknown domain), DATA_LOSS or INTERNAL.
+    Ends with INVALID_ARGUMENT, NOT_FOUND (unknown domain), UNAVAILABLE, DATA_LOSS or INTERNAL.
     """
     UpdateSpeaker: _grpc.UnaryUnaryMultiCallable[_enrollment_pb2.UpdateSpeakerRequest, _enrollment_pb2.UpdateSpeakerResponse]
     """Changes a speaker's name and removes recordings.
@@ -75,7 +77,9 @@ class EnrollmentServiceAsyncStub(EnrollmentServiceStub):
     StreamEnrollRequest.
     Ends with INVALID_ARGUMENT, NOT_FOUND (unknown model or domain), FAILED_PRECONDITION
     (NOT_ENOUGH_SPEECH, MODEL_MISMATCH), RESOURCE_EXHAUSTED (no room, or STORE_FULL), UNAVAILABLE,
-    DEADLINE_EXCEEDED, DATA_LOSS (store damaged) or INTERNAL. Then nothing was stored.
+    DEADLINE_EXCEEDED, DATA_LOSS (store damaged) or INTERNAL. Then nothing was stored, unless the
+    client read no answers (CLIENT_NOT_READING) or the connection broke while `final` was sent:
+    ask GetSpeaker.
     """
     EnrollSpeaker: _aio.UnaryUnaryMultiCallable[_enrollment_pb2.EnrollSpeakerRequest, _enrollment_pb2.EnrollSpeakerResponse]  # type: ignore[assignment]
     """Adds one whole recording of at most 10 minutes to a speaker, who is created where new.
@@ -84,11 +88,11 @@ class EnrollmentServiceAsyncStub(EnrollmentServiceStub):
     """
     GetSpeaker: _aio.UnaryUnaryMultiCallable[_enrollment_pb2.GetSpeakerRequest, _enrollment_pb2.GetSpeakerResponse]  # type: ignore[assignment]
     """Gives one speaker with all recordings.
-    Ends with INVALID_ARGUMENT, NOT_FOUND, DATA_LOSS or INTERNAL.
+    Ends with INVALID_ARGUMENT, NOT_FOUND, UNAVAILABLE, DATA_LOSS or INTERNAL.
     """
     ListSpeakers: _aio.UnaryUnaryMultiCallable[_enrollment_pb2.ListSpeakersRequest, _enrollment_pb2.ListSpeakersResponse]  # type: ignore[assignment]
     """Lists the speakers of a domain by id, page by page.
-    Ends with INVALID_ARGUMENT, NOT_FOUND (unknown domain), DATA_LOSS or INTERNAL.
+    Ends with INVALID_ARGUMENT, NOT_FOUND (unknown domain), UNAVAILABLE, DATA_LOSS or INTERNAL.
     """
     UpdateSpeaker: _aio.UnaryUnaryMultiCallable[_enrollment_pb2.UpdateSpeakerRequest, _enrollment_pb2.UpdateSpeakerResponse]  # type: ignore[assignment]
     """Changes a speaker's name and removes recordings.
@@ -115,7 +119,9 @@ class EnrollmentServiceServicer(metaclass=_abc_1.ABCMeta):
         StreamEnrollRequest.
         Ends with INVALID_ARGUMENT, NOT_FOUND (unknown model or domain), FAILED_PRECONDITION
         (NOT_ENOUGH_SPEECH, MODEL_MISMATCH), RESOURCE_EXHAUSTED (no room, or STORE_FULL), UNAVAILABLE,
-        DEADLINE_EXCEEDED, DATA_LOSS (store damaged) or INTERNAL. Then nothing was stored.
+        DEADLINE_EXCEEDED, DATA_LOSS (store damaged) or INTERNAL. Then nothing was stored, unless the
+        client read no answers (CLIENT_NOT_READING) or the connection broke while `final` was sent:
+        ask GetSpeaker.
         """
 
     @_abc_1.abstractmethod
@@ -136,7 +142,7 @@ class EnrollmentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_enrollment_pb2.GetSpeakerResponse, _abc.Awaitable[_enrollment_pb2.GetSpeakerResponse]]:
         """Gives one speaker with all recordings.
-        Ends with INVALID_ARGUMENT, NOT_FOUND, DATA_LOSS or INTERNAL.
+        Ends with INVALID_ARGUMENT, NOT_FOUND, UNAVAILABLE, DATA_LOSS or INTERNAL.
         """
 
     @_abc_1.abstractmethod
@@ -146,7 +152,7 @@ class EnrollmentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_enrollment_pb2.ListSpeakersResponse, _abc.Awaitable[_enrollment_pb2.ListSpeakersResponse]]:
         """Lists the speakers of a domain by id, page by page.
-        Ends with INVALID_ARGUMENT, NOT_FOUND (unknown domain), DATA_LOSS or INTERNAL.
+        Ends with INVALID_ARGUMENT, NOT_FOUND (unknown domain), UNAVAILABLE, DATA_LOSS or INTERNAL.
         """
 
     @_abc_1.abstractmethod

@@ -95,8 +95,8 @@ class Policy(_message.Message):
 
     @_builtins.property
     def maximum_net_speech(self) -> _duration_pb2.Duration:
-        """Audio beyond this much net speech is not used, and the decision is settled there:
-        UNDECIDED becomes REJECT. At least minimum_net_speech; unset: no limit.
+        """At this much net speech the call is settled: `final` is sent at once, UNDECIDED becomes REJECT,
+        and audio beyond it is not used. At least minimum_net_speech and 25 ms; unset: no limit.
         """
 
     def __init__(
@@ -419,7 +419,9 @@ class StreamVerifyResponse(_message.Message):
 
     @_builtins.property
     def final(self) -> Global___VerificationResult:
-        """After half-close, the tail window included. Nothing follows but OK."""
+        """After half-close, or once the policy's maximum_net_speech is reached; the tail window
+        included. Nothing follows but OK.
+        """
 
     def __init__(
         self,

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import venv
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.papers import text_of
+from support.shared import ROOT
+
+START_S = 60
+# One environment for the whole file: it takes a minute to fill.
+pytestmark = pytest.mark.timeout(300)
+UNWANTED = {"torch", "onnx", "pytest", "mypy", "ruff", "hypothesis", "grpcio-tools", "tensorrt"}
+
+
+def clean_environment() -> dict[str, str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("SPEAKERD_")}
+    kept.pop("PYTHONPATH", None)
+    return kept
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An environment filled from a copy of the sources, as an image would be; gives its bin."""
+    folder = tmp_path_factory.mktemp("install")
+    source, home = folder / "source", folder / "venv"
+    (source / "deploy").mkdir(parents=True)
+    shutil.copy(ROOT / "constraints.txt", source)
+    shutil.copy(ROOT / "deploy" / "install.sh", source / "deploy")
+    for name in ("protos", "server", "client"):
+        ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", "build", "dist")
+        shutil.copytree(ROOT / name, source / name, ignore=ignored)
+    venv.create(home, with_pip=True)
+    done = subprocess.run(
+        ["sh", str(source / "deploy" / "install.sh"), str(home / "bin" / "python")],
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    # What is installed must not need what it was installed from.
+    shutil.rmtree(source)
+    yield home / "bin"
+    shutil.rmtree(folder)
+
+
+def frozen(installed: Path) -> dict[str, str]:
+    listed = subprocess.run(
+        [str(installed / "python"), "-m", "pip", "list", "--format=freeze"],
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    rows = (line.split("==") for line in listed.splitlines())
+    return {name.lower().replace("_", "-"): version for name, version in rows}
+
+
+def test_nothing_of_the_workshop_comes_along(installed: Path) -> None:
+    packages = frozen(installed)
+    assert {"speakerd-server", "speakerd-client", "speakerd-protos"} <= packages.keys()
+    assert packages.keys() & UNWANTED == set()
+
+
+def test_every_version_is_the_pinned_one(installed: Path) -> None:
+    lines = re.findall(r"^([\w.-]+)==(\S+)$", text_of(ROOT / "constraints.txt"), re.MULTILINE)
+    pins = {name.lower().replace("_", "-"): version for name, version in lines}
+    others = {
+        name: version
+        for name, version in frozen(installed).items()
+        if not name.startswith("speakerd-") and pins.get(name) != version
+    }
+    assert others == {}
+
+
+def test_what_was_installed_serves_and_is_healthy(installed: Path, tmp_path: Path) -> None:
+    daemon = subprocess.Popen(
+        [
+            str(installed / "speakerd"),
+            "serve",
+            "--server-address=127.0.0.1:0",
+            "--server-metrics-address=",
+        ],
+        cwd=tmp_path,
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert daemon.stdout is not None
+        line = daemon.stdout.readline()
+        found = re.search(r"serves on (\S+)$", line.strip())
+        assert found, daemon.communicate(timeout=START_S)[1]
+        probe = [str(installed / "python"), str(ROOT / "deploy" / "healthcheck.py"), found[1]]
+        asked = subprocess.run(probe, env=clean_environment(), capture_output=True, text=True)
+        assert asked.returncode == 0, asked.stderr
+        status = [str(installed / "speakerctl"), "status", f"--address={found[1]}"]
+        told = subprocess.run(status, env=clean_environment(), capture_output=True, text=True)
+        assert told.returncode == 0, told.stderr
+        assert "campplus" in told.stdout
+    finally:
+        daemon.terminate()
+        _, errors = daemon.communicate(timeout=START_S)
+    assert daemon.returncode == 0, errors
+    assert (tmp_path / "speakerd.db").is_file()
+
+
+def test_the_shipped_model_and_its_papers_are_in_the_package(installed: Path) -> None:
+    program = "import speakerd_server; print(speakerd_server.__file__)"
+    found = subprocess.run(
+        [str(installed / "python"), "-c", program],
+        cwd=installed,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    package = Path(found.strip()).parent
+    assert ROOT not in package.parents
+    (bundle,) = (package / "models" / "shipped" / "campplus").iterdir()
+    assert {"model.onnx", "card.toml", "LICENSE"} <= {path.name for path in bundle.iterdir()}
+
+
+def test_the_script_says_how_to_use_it() -> None:
+    done = subprocess.run(
+        ["sh", str(ROOT / "deploy" / "install.sh")], capture_output=True, text=True
+    )
+    assert done.returncode != 0
+    assert "usage: deploy/install.sh [--editable] PYTHON" in done.stderr
