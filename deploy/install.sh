@@ -7,5 +7,5 @@ editable=""
 if [ "${1:-}" = "--editable" ]; then editable="-e"; shift; fi
 python=${1:?usage: deploy/install.sh [--editable] PYTHON}
 "$python" -m pip --disable-pip-version-check install -q -c constraints.txt pip setuptools
-"$python" -m pip --disable-pip-version-check install -q -c constraints.txt \
+"$python" -m pip --disable-pip-version-check install -q -c constraints.txt --no-build-isolation \
     $editable ./protos $editable ./server $editable "./client[cli,files]"
