@@ -38,7 +38,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, Daemon(Path(folder)) as daemon:
         asyncio.run(closed_loop(daemon.address, request, concurrency=4, seconds=1.0))
         for concurrency in CONCURRENCIES:
-            layout = bare.best(batch_one=concurrency == 1)
+            layout = bare.best(concurrency=concurrency)
             bares: list[float] = []
             loads: list[Load] = []
             for _ in range(ROUNDS):

@@ -28,6 +28,9 @@ LAYOUTS = tuple(
 )
 
 
+ALONE = (Layout(1, 2, 1), Layout(1, 1, 1))
+
+
 class BareEngine:
     """Sessions of the shipped graph, driven as fast as they go."""
 
@@ -35,7 +38,7 @@ class BareEngine:
         bundle = load_bundle(shipped_bundle())
         self._backends = {
             layout: [OnnxRuntimeCpu(bundle, threads=layout.threads) for _ in range(layout.sessions)]
-            for layout in (Layout(1, 2, 1), Layout(2, 1, 1))
+            for layout in (Layout(1, 2, 1), Layout(2, 1, 1), Layout(1, 1, 1))
         }
         self._frames = frames
         self._pcm = noise((160 * (frames - 1) + 400) / 16000)
@@ -60,7 +63,10 @@ class BareEngine:
             thread.join()
         return sum(counts) / (time.perf_counter() - begin)
 
-    def best(self, seconds: float = 2.0, *, batch_one: bool = False) -> Layout:
-        """Find the fastest layout of the definition; at concurrency 1 only batch 1 counts."""
-        layouts = [layout for layout in LAYOUTS if layout.batch == 1 or not batch_one]
+    def best(self, seconds: float = 2.0, *, concurrency: int = 16) -> Layout:
+        """Find the fastest layout of the definition at a concurrency.
+
+        At concurrency 1 there is one window at a time: batch 1, and one session at work.
+        """
+        layouts = LAYOUTS if concurrency > 1 else ALONE
         return max(layouts, key=lambda layout: self.windows_per_s(layout, seconds))

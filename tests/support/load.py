@@ -61,15 +61,17 @@ async def paced_streams(
 ) -> Load:
     """Keep so many live streams going; latencies are decision lags seen by the client.
 
-    Lags of the first `settle_s` are left out.
+    Only lags of windows sent after `settle_s` and before `seconds` count: later, streams end, and
+    their tail windows are load that a call that goes on does not make.
     """
     load = Load()
     begin_cpu, begin = _cpu_s(), time.perf_counter()
+    counted = (begin + settle_s, begin + seconds - 0.5)
     channels = [_channel(address, number) for number in range(4)]
     try:
         await asyncio.gather(
             *(
-                _live(channels[i % 4], pace, load, i / streams, seconds, begin + settle_s)
+                _live(channels[i % 4], pace, load, i / streams, seconds, counted)
                 for i in range(streams)
             )
         )
@@ -86,7 +88,7 @@ async def _live(
     load: Load,
     phase: float,
     seconds: float,
-    count_from: float,
+    counted: tuple[float, float],
 ) -> None:
     await asyncio.sleep(phase * pace.window_s)
     call = channel.stream_stream(
@@ -95,7 +97,7 @@ async def _live(
         response_deserializer=pb.StreamVerifyResponse.FromString,
     )()
     sent_at: list[float] = []
-    reader = asyncio.create_task(_read(call, pace, load, sent_at, count_from))
+    reader = asyncio.create_task(_read(call, pace, load, sent_at, counted))
     request = pb.StreamVerifyRequest(audio=pace.message)
     try:
         await call.write(pb.StreamVerifyRequest(config=pace.config))
@@ -121,13 +123,13 @@ async def _live(
 
 
 async def _read(
-    call: Any, pace: Pace, load: Load, sent_at: Sequence[float], count_from: float
+    call: Any, pace: Pace, load: Load, sent_at: Sequence[float], counted: tuple[float, float]
 ) -> None:
     window = 0
     async for response in call:
         if response.WhichOneof("response") == "update":
             sent = sent_at[min(pace.last_message_of_window(window), len(sent_at) - 1)]
-            if sent >= count_from:
+            if counted[0] <= sent <= counted[1]:
                 load.latencies_s.append(time.perf_counter() - sent)
             window += 1
 
