@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q -q
 MANIFESTS := constraints.txt protos/pyproject.toml server/pyproject.toml client/pyproject.toml
 
 .PHONY: demo setup setup-dev setup-export protos fmt check test test-export bench clean
@@ -52,7 +52,7 @@ test-export: setup-export
 	$(BIN)/python -m pytest -m export $(ARGS)
 
 bench: setup-dev
-	for bench in tests/bench/bench_*.py; do $(BIN)/python $$bench; done
+	for bench in tests/bench/bench_*.py tests/bench/calibrate.py; do $(BIN)/python $$bench || exit 1; done
 
 clean:
 	rm -rf $(VENV) build dist

@@ -22,7 +22,6 @@ def verdict(
     policy: Policy = POLICY,
     speech_s: float = 4.0,
     windows: int = 2,
-    final: bool = False,
 ) -> Verdict:
     return decide(
         policy,
@@ -30,7 +29,6 @@ def verdict(
         speech_samples=round(speech_s * 16_000),
         window_count=windows,
         sample_rate_hz=16_000,
-        final=final,
         speakers_compared=len(comparisons or ()),
     )
 
@@ -116,28 +114,23 @@ def test_scales_that_the_model_cannot_give_are_refused(scale: ScoreScale) -> Non
 
 
 @pytest.mark.parametrize(
-    ("cosine", "partial", "final"),
+    ("cosine", "decision"),
     [
-        (1.0, Decision.ACCEPT, Decision.ACCEPT),
-        (0.5, Decision.ACCEPT, Decision.ACCEPT),
-        (0.4999, Decision.UNDECIDED, Decision.REJECT),
-        (0.3, Decision.UNDECIDED, Decision.REJECT),
-        (0.2999, Decision.REJECT, Decision.REJECT),
-        (-1.0, Decision.REJECT, Decision.REJECT),
+        (1.0, Decision.ACCEPT),
+        (0.5, Decision.ACCEPT),
+        (0.4999, Decision.UNDECIDED),
+        (0.3, Decision.UNDECIDED),
+        (0.2999, Decision.REJECT),
+        (-1.0, Decision.REJECT),
     ],
 )
-def test_thresholds_decide_and_the_end_settles(
-    cosine: float, partial: Decision, final: Decision
-) -> None:
-    assert verdict(alice(cosine)).decision is partial
-    assert verdict(alice(cosine), final=True).decision is final
-    assert verdict(alice(cosine), speech_s=10.0).decision is final
+def test_thresholds_decide_on_any_scale(cosine: float, decision: Decision) -> None:
+    assert verdict(alice(cosine)).decision is decision
     similar = policy_for(CARD, ScoreScale.SIMILARITY)
-    assert verdict(alice(cosine), similar).decision is partial
+    assert verdict(alice(cosine), similar).decision is decision
     assert verdict(alice(cosine), similar).scores[0].score == (cosine + 1) / 2
 
 
-@pytest.mark.parametrize("final", [True, False])
 @pytest.mark.parametrize(
     ("cosine", "speech_s", "windows", "why"),
     [
@@ -148,9 +141,9 @@ def test_thresholds_decide_and_the_end_settles(
     ],
 )
 def test_too_little_speech_is_said_and_the_score_still_shown(
-    cosine: float | None, speech_s: float, windows: int, why: str, final: bool
+    cosine: float | None, speech_s: float, windows: int, why: str
 ) -> None:
-    answer = verdict(alice(cosine), speech_s=speech_s, windows=windows, final=final)
+    answer = verdict(alice(cosine), speech_s=speech_s, windows=windows)
     assert answer.decision is Decision.NOT_ENOUGH_SPEECH
     assert answer.scores[0].score == cosine
     assert answer.reason == why
@@ -219,19 +212,17 @@ def test_without_any_comparable_speaker_the_first_decides() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cosine", "speech_s", "windows", "final", "reason"),
+    ("cosine", "speech_s", "windows", "reason"),
     [
-        (0.7, 4.0, 2, False, "at or above the accept threshold 0.5000, after 4.00 s of speech (2"),
-        (0.1, 1.98, 1, False, "below the reject threshold 0.3000, after 1.98 s of speech (1 wind"),
-        (0.4, 4.0, 2, False, "between the thresholds 0.3000 and 0.5000, after"),
-        (0.4, 4.0, 2, True, "below the accept threshold 0.5000 until the end, after"),
-        (0.4, 10.0, 5, True, "until the most speech that is used, after 10.00 s"),
+        (0.7, 4.0, 2, "at or above the accept threshold 0.5000, after 4.00 s of speech (2"),
+        (0.1, 1.98, 1, "below the reject threshold 0.3000, after 1.98 s of speech (1 wind"),
+        (0.4, 4.0, 2, "between the thresholds 0.3000 and 0.5000, after"),
     ],
 )
 def test_reasons_carry_the_numbers_and_the_scale(
-    cosine: float, speech_s: float, windows: int, final: bool, reason: str
+    cosine: float, speech_s: float, windows: int, reason: str
 ) -> None:
-    answer = verdict(alice(cosine), speech_s=speech_s, windows=windows, final=final)
+    answer = verdict(alice(cosine), speech_s=speech_s, windows=windows)
     assert answer.reason.startswith(f"alice scores {cosine:.4f} on the scale cosine, ")
     assert reason in answer.reason
 
@@ -244,24 +235,20 @@ def test_every_decision_has_its_reason() -> None:
     st.lists(st.tuples(st.floats(-1, 1) | st.none(), st.sampled_from([*SpeakerState, None]))),
     st.floats(0, 20),
     st.integers(0, 9),
-    st.booleans(),
 )
 def test_any_verdict_is_consistent(
     known: list[tuple[float | None, SpeakerState | None]],
     speech_s: float,
     windows: int,
-    final: bool,
 ) -> None:
     claims = [Comparison(str(n), cosine, state) for n, (cosine, state) in enumerate(known)]
-    answer = verdict(claims, speech_s=speech_s, windows=windows, final=final)
+    answer = verdict(claims, speech_s=speech_s, windows=windows)
     numbers = [s.score for s in answer.scores if s.score is not None]
     assert numbers == sorted(numbers, reverse=True)
     assert all(s.score is None for s in answer.scores[len(numbers) :])
     assert sorted(s.speaker_id for s in answer.scores) == sorted(c.speaker_id for c in claims)
     assert answer.decision in {s.decision for s in answer.scores} or not claims
     assert answer.reason
-    settled = final or speech_s >= 10.0
-    assert not (settled and Decision.UNDECIDED in {s.decision for s in answer.scores})
     stricter = replace(POLICY, accept_at=1.0, reject_below=1.0)
-    strict = verdict(claims, stricter, speech_s=speech_s, windows=windows, final=final)
+    strict = verdict(claims, stricter, speech_s=speech_s, windows=windows)
     assert [s.score for s in strict.scores] == [s.score for s in answer.scores]

@@ -42,13 +42,7 @@ class _Heard:
     speech_samples: int
     window_count: int
     sample_rate_hz: int
-    final: bool
     speakers_compared: int
-
-    @property
-    def at_maximum(self) -> bool:
-        limit = self.policy.maximum_speech_samples
-        return limit is not None and self.speech_samples >= limit
 
     def seconds(self, samples: int) -> str:
         return f"{samples / self.sample_rate_hz:.2f} s"
@@ -96,7 +90,6 @@ def decide(
     speech_samples: int,
     window_count: int,
     sample_rate_hz: int,
-    final: bool,
     speakers_compared: int,
 ) -> Verdict:
     """Decide for each speaker, and for the call as for the most alike one that has a voiceprint.
@@ -105,7 +98,7 @@ def decide(
     meant and nobody is enrolled in it. Samples are net speech at the model's rate,
     `sample_rate_hz`. Scores come back on the policy's scale, most alike first.
     """
-    heard = _Heard(policy, speech_samples, window_count, sample_rate_hz, final, speakers_compared)
+    heard = _Heard(policy, speech_samples, window_count, sample_rate_hz, speakers_compared)
     if comparisons is None:
         return _without_speakers(Decision.SPEAKER_NOT_PROVIDED, heard)
     if not comparisons:
@@ -164,7 +157,7 @@ def _judge(score: float | None, heard: _Heard) -> Decision:
         return Decision.NOT_ENOUGH_SPEECH
     if score >= heard.policy.accept_at:
         return Decision.ACCEPT
-    if score < heard.policy.reject_below or heard.final or heard.at_maximum:
+    if score < heard.policy.reject_below:
         return Decision.REJECT
     return Decision.UNDECIDED
 
@@ -186,11 +179,7 @@ def _why_accept(heard: _Heard, one: SpeakerScore) -> str:
 
 
 def _why_reject(heard: _Heard, one: SpeakerScore) -> str:
-    policy = heard.policy
-    if one.score is not None and one.score < policy.reject_below:
-        return _scored(heard, one, f"below the reject threshold {policy.reject_below:.4f}")
-    until = "the most speech that is used" if heard.at_maximum else "the end"
-    return _scored(heard, one, f"below the accept threshold {policy.accept_at:.4f} until {until}")
+    return _scored(heard, one, f"below the reject threshold {heard.policy.reject_below:.4f}")
 
 
 def _why_undecided(heard: _Heard, one: SpeakerScore) -> str:

@@ -238,3 +238,10 @@ def test_voiceprints_of_another_front_end_are_refused(tmp_path: Path) -> None:
         mismatch = (StatusCode.FAILED_PRECONDITION, "MODEL_MISMATCH")
         assert reason_of(lambda: decision(stubs, "slt", speech("slt-call"))) == mismatch
         assert reason_of(lambda: wire.enroll(stubs, "slt", speech("slt-enrol"))) == mismatch
+
+
+@pytest.mark.parametrize("name", ["x" * 257, "red \x1b[31m", "two\nlines"])
+def test_a_display_name_that_is_no_plain_text_is_refused(stubs: wire.Stubs, name: str) -> None:
+    invalid = (StatusCode.INVALID_ARGUMENT, "FIELD_INVALID")
+    content = pcm16(noise(3.2))
+    assert reason_of(lambda: wire.enroll(stubs, "named", content, display_name=name)) == invalid

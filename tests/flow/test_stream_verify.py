@@ -154,13 +154,13 @@ def test_the_claimed_speaker_is_accepted_and_another_is_not(stubs: wire.Stubs) -
     assert impostor.reason
 
 
-def test_an_uncertain_score_is_undecided_until_the_end(stubs: wire.Stubs) -> None:
+def test_an_uncertain_score_is_undecided_in_updates_and_final(stubs: wire.Stubs) -> None:
     policy = pb.Policy(scale=audio_pb2.SCORE_SCALE_COSINE, accept_at=0.999, reject_below=0.1)
     answers = talk(stubs, speech("slt-call"), policy=policy)
     assert {a.update.decision for a in answers if a.WhichOneof("response") == "update"} == {
         audio_pb2.DECISION_UNDECIDED
     }
-    assert answers[-1].final.decision == audio_pb2.DECISION_REJECT
+    assert answers[-1].final.decision == audio_pb2.DECISION_UNDECIDED
 
 
 def test_less_speech_than_the_minimum_is_not_enough(stubs: wire.Stubs) -> None:

@@ -57,7 +57,7 @@ class Claim:
         for speaker_id in target.speaker_ids:
             serving.store.voiceprint(domain, speaker_id, card.identity)
 
-    async def verdict(self, utterance: Utterance, *, final: bool) -> Verdict:
+    async def verdict(self, utterance: Utterance) -> Verdict:
         """Compare and decide; raises ModelMismatch when a claimed speaker was enrolled anew."""
         if self._target.top_k is not None and utterance.window_count == 0:
             return self._nobody_heard()
@@ -68,7 +68,6 @@ class Claim:
             speech_samples=utterance.speech_samples,
             window_count=utterance.window_count,
             sample_rate_hz=self._card.sample_rate_hz,
-            final=final,
             speakers_compared=compared,
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import unicodedata
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -212,11 +213,14 @@ class EnrollmentService(enrollment_pb2_grpc.EnrollmentServiceServicer):
 
 
 def check_display_name(name: str | None) -> None:
-    """Refuse a display name that is too long by FieldInvalid."""
-    if name is not None and len(name) > MAXIMUM_NAME:
-        raise FieldInvalid(
-            "display_name", f"has {len(name)} characters, at most {MAXIMUM_NAME} can be"
-        )
+    """Refuse a display name that is too long, or no plain text, by FieldInvalid."""
+    if name is None:
+        return
+    if len(name) > MAXIMUM_NAME:
+        problem = f"has {len(name)} characters, at most {MAXIMUM_NAME} can be"
+        raise FieldInvalid("display_name", problem)
+    if any(unicodedata.category(character).startswith("C") for character in name):
+        raise FieldInvalid("display_name", "has a control character")
 
 
 def _feedback(name: str) -> pb.EnrollFeedback.ValueType:

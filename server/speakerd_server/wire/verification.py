@@ -36,7 +36,7 @@ class _Verification:
     claim: Claim
 
     async def result(self, heard: Heard) -> tuple[pb.VerificationResult, Verdict]:
-        verdict = await self.claim.verdict(heard.utterance, final=heard.final)
+        verdict = await self.claim.verdict(heard.utterance)
         message = convert.result(
             heard,
             verdict,
@@ -138,7 +138,6 @@ class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
             speech_samples=min(first.utterance.speech_samples, second.utterance.speech_samples),
             window_count=heard.utterance.window_count,
             sample_rate_hz=model.card.sample_rate_hz,
-            final=True,
             speakers_compared=1,
         )
         scales = (ScoreScale.COSINE, ScoreScale.SIMILARITY) if alike is not None else ()

@@ -104,9 +104,11 @@ class _DecisionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Decision.Val
     DECISION_ACCEPT: _Decision.ValueType  # 1
     """The score reached the policy's accept_at."""
     DECISION_REJECT: _Decision.ValueType  # 2
-    """The score is below the policy's reject_below, or stayed below accept_at until the end."""
+    """The score is below the policy's reject_below."""
     DECISION_UNDECIDED: _Decision.ValueType  # 3
-    """The score lies between reject_below and accept_at and more speech may settle it."""
+    """The score lies between reject_below and accept_at. More speech may settle it; in a final, ask in
+    another way who it is.
+    """
     DECISION_NOT_ENOUGH_SPEECH: _Decision.ValueType  # 4
     """Less net speech than the policy's minimum, or no window with a voice in it."""
     DECISION_POOR_AUDIO: _Decision.ValueType  # 5
@@ -128,9 +130,11 @@ DECISION_UNSPECIFIED: Decision.ValueType  # 0
 DECISION_ACCEPT: Decision.ValueType  # 1
 """The score reached the policy's accept_at."""
 DECISION_REJECT: Decision.ValueType  # 2
-"""The score is below the policy's reject_below, or stayed below accept_at until the end."""
+"""The score is below the policy's reject_below."""
 DECISION_UNDECIDED: Decision.ValueType  # 3
-"""The score lies between reject_below and accept_at and more speech may settle it."""
+"""The score lies between reject_below and accept_at. More speech may settle it; in a final, ask in
+another way who it is.
+"""
 DECISION_NOT_ENOUGH_SPEECH: Decision.ValueType  # 4
 """Less net speech than the policy's minimum, or no window with a voice in it."""
 DECISION_POOR_AUDIO: Decision.ValueType  # 5

@@ -221,7 +221,9 @@ class EnrollmentConfig(_message.Message):
     samples_per_chunk: _builtins.int
     """As in VerificationConfig."""
     display_name: _builtins.str
-    """Replaces the display name when set."""
+    """Replaces the display name when set: at most 256 characters, none of them a control character
+    (FIELD_INVALID).
+    """
     @_builtins.property
     def audio_format(self) -> _audio_pb2.AudioFormat:
         """Required."""

@@ -86,8 +86,8 @@ class Policy(_message.Message):
     accept_at: _builtins.float
     """ACCEPT at this score or above. Within the scale's range."""
     reject_below: _builtins.float
-    """REJECT below this score, at most accept_at. Scores from here up to accept_at are UNDECIDED
-    in updates and REJECT in the final. Unset: the card's value; with accept_at set, accept_at.
+    """REJECT below this score, at most accept_at. Scores from here up to accept_at are UNDECIDED,
+    in updates and in the final. Unset: the card's value; with accept_at set, accept_at.
     """
     @_builtins.property
     def minimum_net_speech(self) -> _duration_pb2.Duration:
@@ -95,8 +95,8 @@ class Policy(_message.Message):
 
     @_builtins.property
     def maximum_net_speech(self) -> _duration_pb2.Duration:
-        """At this much net speech the call is settled: `final` is sent at once, UNDECIDED becomes REJECT,
-        and audio beyond it is not used. At least minimum_net_speech and 25 ms; unset: no limit.
+        """At this much net speech the call is settled: `final` is sent at once, and audio beyond it is not
+        used. At least minimum_net_speech and 25 ms; unset: no limit.
         """
 
     def __init__(
