@@ -6,6 +6,10 @@ cd "$(dirname "$0")/.."
 editable=""
 if [ "${1:-}" = "--editable" ]; then editable="-e"; shift; fi
 python=${1:?usage: deploy/install.sh [--editable] PYTHON}
-"$python" -m pip --disable-pip-version-check install -q -c constraints.txt pip setuptools
-"$python" -m pip --disable-pip-version-check install -q -c constraints.txt --no-build-isolation \
+# A module that was removed would come back from what an older build left behind.
+rm -rf protos/build server/build client/build
+# -q -q: no warnings (pip has many about its own set-up), but errors and their output.
+pip="-m pip --disable-pip-version-check -q -q"
+"$python" $pip install -c constraints.txt pip setuptools
+"$python" $pip install -c constraints.txt --no-build-isolation \
     $editable ./protos $editable ./server $editable "./client[cli,files]"

@@ -5,13 +5,14 @@ Run by `make demo`. Exits with 0 only when every answer is right.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +82,12 @@ def running_daemon(console: Console) -> Iterator[str]:
         started_s = time.monotonic()
         with log.open("wb") as errors:
             process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=folder
+                command,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                cwd=folder,
+                env=_without_settings(os.environ),
             )
         try:
             address = _address_of(process, log)
@@ -93,6 +99,11 @@ def running_daemon(console: Console) -> Iterator[str]:
         finally:
             process.terminate()
             process.wait(START_S)
+
+
+def _without_settings(variables: Mapping[str, str]) -> dict[str, str]:
+    """Leave out what a shell has set for another daemon: the demo is the same everywhere."""
+    return {key: value for key, value in variables.items() if not key.startswith("SPEAKERD_")}
 
 
 def _address_of(process: subprocess.Popen[str], log: Path) -> str:

@@ -135,7 +135,10 @@ def _built(given: Mapping[str, Any]) -> Settings:
         kind = typing.get_type_hints(Settings)[section.name]
         prefix = section.name + "."
         mine = {k.removeprefix(prefix): v for k, v in given.items() if k.startswith(prefix)}
-        rooms[section.name] = kind(**mine)
+        try:
+            rooms[section.name] = kind(**mine)
+        except ValueError as error:
+            raise SettingInvalid(section.name, "all sources together", str(error)) from None
     return Settings(**rooms)
 
 

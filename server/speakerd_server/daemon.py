@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import start_http_server
@@ -20,7 +21,7 @@ from speakerd_server.errors import AddressUnavailable, EngineDead
 from speakerd_server.models.bundle import load_bundle
 from speakerd_server.models.choice import find_bundle
 from speakerd_server.store.enrolment import EnrolmentStore
-from speakerd_server.wire.server import GrpcServer, ServerSettings
+from speakerd_server.wire.server import GrpcServer, ServerSettings, host_and_port
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class Addresses:
 def load_model(settings: Settings) -> LoadedModel:
     """Load the model of the settings; raises ModelDamaged or ModelUnusable."""
     bundle = load_bundle(find_bundle(settings.model.default))
-    workers = settings.engine.workers or len(os.sched_getaffinity(0))
+    workers = settings.engine.workers or processors()
     backends = [
         OnnxRuntimeCpu(bundle, threads=settings.engine.threads_per_worker) for _ in range(workers)
     ]
@@ -81,6 +82,16 @@ async def run(
     _log.info("stopped")
 
 
+def processors(quota_file: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Give the processors that this process may use, a container's quota included."""
+    allowed = len(os.sched_getaffinity(0))
+    try:
+        quota, period = quota_file.read_text().split()
+    except (OSError, ValueError):
+        return allowed
+    return allowed if quota == "max" else max(1, min(allowed, round(int(quota) / int(period))))
+
+
 async def _drain(
     serving: Serving, server: GrpcServer, grace_s: float, stopping: asyncio.Event
 ) -> None:
@@ -116,9 +127,9 @@ def _serve_metrics(settings: ServerSettings) -> tuple[WSGIServer | None, str]:
     address = settings.metrics_address
     if not address:
         return None, ""
-    host, _, port = address.rpartition(":")
+    host, port = host_and_port(address, "server.metrics_address")
     try:
-        server, _thread = start_http_server(int(port), addr=host or "127.0.0.1")
-    except (OSError, ValueError, OverflowError) as error:
+        server, _thread = start_http_server(port, addr=host.strip("[]"))
+    except OSError as error:
         raise AddressUnavailable(address, "server.metrics_address", str(error)) from None
     return server, f"{host}:{server.server_port}"

@@ -18,8 +18,9 @@ from speakerd_server.values import (
 )
 
 HIGHEST_MINIMUM_S = 3600.0
-LOWEST_MAXIMUM_S = 0.025
-"""One frame: less audio can never be embedded."""
+LOWEST_MAXIMUM_S = 0.1
+"""Less audio is no utterance for any model."""
+HIGHEST_MAXIMUM_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +133,11 @@ def _check_speech(minimum_s: float, maximum_s: float | None) -> None:
     if maximum_s is None:
         return
     lowest_s = max(minimum_s, LOWEST_MAXIMUM_S)
-    if not lowest_s <= maximum_s < math.inf:
+    if not lowest_s <= maximum_s <= HIGHEST_MAXIMUM_S:
         raise PolicyInvalid(
             "maximum_net_speech",
-            f"{maximum_s:g} s is not possible; use at least {lowest_s:g} s, or leave it unset",
+            f"{maximum_s:g} s is not possible; use {lowest_s:g} s to {HIGHEST_MAXIMUM_S:g} s,"
+            " or leave it unset",
         )
 
 

@@ -9,8 +9,8 @@ SpeakerdError
 │   ├── SamplesPerChunkInvalid  PolicyInvalid  ScaleUnavailable
 │   └── SpeakerIdInvalid  PageTokenInvalid  FieldInvalid
 ├── NotFound                     ModelUnknown  DomainUnknown  SpeakerUnknown  RecordingUnknown
-├── NotPossible                  ModelMismatch  NotEnoughSpeech
-├── Exhausted                    TooManyStreams  TooManyCalls  EngineQueueFull
+├── NotPossible                  ModelMismatch  NotEnoughSpeech  TooManyRecordings
+├── Exhausted                    TooManyStreams  TooManyCalls  EngineBusy  EngineQueueFull
 │                                StoreFull  StoreBusy
 ├── NotAvailable                 Draining  EngineDead  StoreUnavailable  ErasureIncomplete
 ├── TooSlow                      StreamIdle  ClientNotReading
@@ -35,6 +35,11 @@ class SpeakerdError(Exception):
 
     reason: ClassVar[str] = "INTERNAL"
     field: str = ""
+
+    @property
+    def told(self) -> str:
+        """What the client is told; str() may say more to the operator."""
+        return str(self)
 
 
 class InvalidInput(SpeakerdError):
@@ -80,7 +85,7 @@ class ConfigMissing(InvalidInput):
     field = "config"
 
     def __init__(self) -> None:
-        super().__init__("the first message of the stream must set `config`, later ones `audio`")
+        super().__init__("`config` is missing; in a stream, the first message must set it")
 
 
 class ConfigRepeated(InvalidInput):
@@ -374,6 +379,20 @@ class NotEnoughSpeech(NotPossible):
         )
 
 
+class TooManyRecordings(NotPossible):
+    """A speaker has as many recordings as one may."""
+
+    reason = "TOO_MANY_RECORDINGS"
+    field = "speaker_id"
+
+    def __init__(self, speaker_id: str, limit: int) -> None:
+        self.speaker_id, self.limit = speaker_id, limit
+        super().__init__(
+            f"speaker {speaker_id!r} has {limit} recordings, the most; remove some with"
+            " UpdateSpeaker first (nothing was stored)"
+        )
+
+
 class TooManyStreams(Exhausted):
     """Every place for a live call is taken."""
 
@@ -389,9 +408,25 @@ class TooManyCalls(Exhausted):
 
     reason = "TOO_MANY_CALLS"
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        super().__init__(f"{limit} unary calls are going on, the most this daemon takes; try later")
+    def __init__(self, calls: int, limit_mib: int) -> None:
+        self.calls, self.limit_mib = calls, limit_mib
+        super().__init__(
+            f"{calls} unary calls are going on, and this daemon takes no more of them or no more"
+            f" than {limit_mib} MiB of their audio at once; try later"
+        )
+
+
+class EngineBusy(Exhausted):
+    """Live windows wait longer for the engine than new calls may."""
+
+    reason = "ENGINE_BUSY"
+
+    def __init__(self, waited_s: float, limit_s: float) -> None:
+        self.waited_s, self.limit_s = waited_s, limit_s
+        super().__init__(
+            f"live calls wait {waited_s:.1f} s for the engine, and new ones are taken up to"
+            f" {limit_s:g} s; try later, or another daemon"
+        )
 
 
 class EngineQueueFull(Exhausted):
@@ -525,6 +560,13 @@ class StoreCorrupt(SpeakerdError):
         super().__init__(
             f"the enrolment database {path} is damaged ({cause}); put a backup in its place, or"
             " move it away to start with an empty one"
+        )
+
+    @property
+    def told(self) -> str:
+        """The same without the daemon's files."""
+        return (
+            "the enrolment database is damaged; whoever operates the daemon finds more in its log"
         )
 
 

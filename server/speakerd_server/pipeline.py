@@ -36,7 +36,13 @@ class _Pending:
     complete_at_s: float
 
 
-_Item = _Pending | Utterance | BaseException | None
+@dataclass(frozen=True, slots=True)
+class _Due:
+    utterance: Utterance
+    complete_at_s: float
+
+
+_Item = _Pending | _Due | BaseException | None
 
 
 class Pipeline:
@@ -44,7 +50,9 @@ class Pipeline:
 
     A task of its own reads the chunks, so that an answer never waits for more audio; it stops
     reading while `windows_in_flight` windows of this signal wait, which the transport's flow
-    control hands on to the client. Use as an async context manager: leaving it frees everything.
+    control hands on to the client. A chunk longer than `piece_bytes` is taken in pieces, with other
+    calls in between. With an idle timeout the signal is live: its windows go before those of whole
+    recordings. Use as an async context manager: leaving it frees everything.
     """
 
     def __init__(
@@ -53,13 +61,16 @@ class Pipeline:
         engine: Batcher,
         chunks: AsyncIterator[bytes],
         *,
+        piece_bytes: int,
         windows_in_flight: int,
         idle_timeout_s: float | None = None,
     ) -> None:
         self._session = session
         self._engine = engine
         self._chunks = chunks
+        self._piece_bytes = piece_bytes
         self._idle_timeout_s = idle_timeout_s
+        self._complete_at_s = 0.0
         self._places = asyncio.Semaphore(windows_in_flight)
         self._items: asyncio.Queue[_Item] = asyncio.Queue(windows_in_flight + 1)
         self._reader: asyncio.Task[None] | None = None
@@ -88,18 +99,17 @@ class Pipeline:
 
         Raises what session and engine raise, and StreamIdle.
         """
-        now = asyncio.get_running_loop().time
         while (item := await self._items.get()) is not None:
             if isinstance(item, BaseException):
                 raise item
-            if isinstance(item, Utterance):
-                yield self._tell(item, complete_at_s=now())
+            if isinstance(item, _Due):
+                yield self._tell(item.utterance, item.complete_at_s)
                 continue
             embedding = await item.embedding
             self._places.release()
             for utterance in self._session.absorb_embedding(item.window, embedding):
-                yield self._tell(utterance, complete_at_s=item.complete_at_s)
-        yield self._tell(self._session.utterance, complete_at_s=now(), final=True)
+                yield self._tell(utterance, item.complete_at_s)
+        yield self._tell(self._session.utterance, self._complete_at_s, final=True)
 
     def _tell(self, utterance: Utterance, complete_at_s: float, final: bool = False) -> Heard:
         return Heard(utterance, final, self._session.received_samples, complete_at_s)
@@ -116,10 +126,10 @@ class Pipeline:
         try:
             async with asyncio.timeout(limit_s) as idle:
                 async for chunk in self._chunks:
-                    step = self._session.push(chunk)
-                    if step.windows or step.updates:
-                        idle.reschedule(None)
-                        await self._submit(step)
+                    if len(chunk) <= self._piece_bytes:
+                        await self._take(self._session.push(chunk), idle)
+                    else:
+                        await self._take_pieces(chunk, idle)
                     if self._session.settled:
                         break
                     if limit_s is not None:
@@ -130,15 +140,30 @@ class Pipeline:
             raise StreamIdle(limit_s) from None
         await self._submit(self._session.end())
 
+    async def _take_pieces(self, chunk: bytes, idle: asyncio.Timeout) -> None:
+        idle.reschedule(None)
+        for start in range(0, len(chunk), self._piece_bytes):
+            await asyncio.sleep(0)
+            piece = chunk[start : start + self._piece_bytes]
+            await self._take(self._session.push(piece), idle)
+
+    async def _take(self, step: Step, idle: asyncio.Timeout) -> None:
+        if step.windows or step.updates:
+            idle.reschedule(None)
+            await self._submit(step)
+
     async def _submit(self, step: Step) -> None:
-        complete_at_s = asyncio.get_running_loop().time()
+        self._complete_at_s = asyncio.get_running_loop().time()
         for utterance in step.updates:
-            await self._items.put(utterance)
+            await self._items.put(_Due(utterance, self._complete_at_s))
         for window in step.windows:
             await self._places.acquire()
-            embedding = self._engine.submit(window)
+            if self._idle_timeout_s is None:
+                embedding = await self._engine.submit_offline(window)
+            else:
+                embedding = self._engine.submit(window)
             try:
-                await self._items.put(_Pending(window, embedding, complete_at_s))
+                await self._items.put(_Pending(window, embedding, self._complete_at_s))
             except asyncio.CancelledError:
                 _drop(embedding)
                 raise

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,14 @@ from speakerd_client.cli.app import app
 from speakerd_server import errors, metrics
 from speakerd_server.cli import speakerd
 from speakerd_server.config import CONFIG_VARIABLE, all_settings
+from speakerd_server.models.bundle import CARD_NAME, read_card, shipped_bundle
 from support.daemon import Daemon
-from support.papers import DOCUMENTS, SERVER, blocks, prose, sources, text_of
+from support.papers import DOCUMENTS, SERVER, blocks, prose, sources, table, text_of
 from support.shared import ROOT
 from support.speech import VOICES
 
 README = ROOT / "README.md"
+CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 PROTOS_README = ROOT / "protos" / "README.md"
 ALL = "\n".join(map(text_of, DOCUMENTS))
 BIN = Path(sys.executable).parent
@@ -64,6 +67,7 @@ VARIABLES = {setting.variable for setting in all_settings()} | {
     "SPEAKERD_ADDRESS",
     "SPEAKERD_SHARED",
     "SPEAKERD_REQUIRE_SHARED",
+    "SPEAKERD_CHECKPOINT",
     # Beginnings of names: what Kubernetes sets, and how a variable is spelt.
     "SPEAKERD_PORT",
     "SPEAKERD_SERVICE",
@@ -163,6 +167,44 @@ def test_every_make_target_is_described_and_every_described_one_exists() -> None
     assert set(re.findall(r"`?make ([a-z]+(?:-[a-z]+)?)\b`?", _commands(ALL))) <= targets
     described = set(re.findall(r"`make ([a-z-]+)", text_of(ROOT / "CONTRIBUTING.md")))
     assert targets - {"clean"} <= described
+
+
+def test_every_bench_is_described_and_run_by_make() -> None:
+    benches = {path.name for path in (ROOT / "tests" / "bench").glob("*.py")}
+    rows = re.findall(r"^\| `make bench` \| (.+) \|$", text_of(CONTRIBUTING), re.MULTILINE)
+    assert set(re.findall(r"`(\w+\.py)`", rows[0])) == benches
+    (loop,) = re.findall(r"for bench in (.+); do \$\(BIN\)", text_of(ROOT / "Makefile"))
+    run_by_make = {path.name for pattern in loop.split() for path in ROOT.glob(pattern)}
+    assert run_by_make == benches
+
+
+def test_the_readme_states_the_thresholds_and_error_rates_of_the_card() -> None:
+    calibration = tomllib.loads(text_of(shipped_bundle() / CARD_NAME))["calibration"]
+    wanted = [
+        [
+            row["speech"],
+            f"{row['same_speaker_trials']}, {row['other_speaker_trials']}",
+            f"{row['equal_error_percent']} %",
+            f"{row['false_accept_percent']} %",
+            f"{row['false_reject_percent']} %",
+        ]
+        for row in calibration["measured"]
+    ]
+    assert table(README, "error rates") == wanted
+    rates = ", ".join(row[2] for row in wanted)
+    assert re.search(
+        rf"calibrate\.py`[^|]*\| {re.escape(rates)} \|$", text_of(README), re.MULTILINE
+    )
+    card = read_card(shipped_bundle())
+    assert f"`accept_at`, {card.accept_at:g}, a call is ACCEPT" in text_of(README)
+    assert f"`reject_below`, {card.reject_below:g}, it is\nREJECT" in text_of(README)
+
+
+@pytest.mark.parametrize("name", ["README.md", "NOTICE"])
+def test_whose_speech_the_numbers_are_made_from_is_named(name: str) -> None:
+    text = text_of(ROOT / name)
+    for part in ("LibriSpeech", "Panayotov", "CC BY 4.0", "2015", "openslr.org/12"):
+        assert part in text
 
 
 def test_every_flag_that_a_document_shows_is_one() -> None:

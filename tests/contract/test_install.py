@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import venv
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,12 @@ from support.shared import ROOT
 START_S = 60
 # One environment for the whole file: it takes a minute to fill.
 pytestmark = pytest.mark.timeout(300)
+STALE = (
+    "protos/build/lib/speakerd/v1",
+    "server/build/lib/speakerd_server",
+    "client/build/lib/speakerd_client",
+)
+"""What an older build leaves behind, with a module in it that is gone from the sources."""
 UNWANTED = {"torch", "onnx", "pytest", "mypy", "ruff", "hypothesis", "grpcio-tools", "tensorrt"}
 
 
@@ -35,6 +42,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     for name in ("protos", "server", "client"):
         ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", "build", "dist")
         shutil.copytree(ROOT / name, source / name, ignore=ignored)
+    for name in STALE:
+        (source / name).mkdir(parents=True)
+        (source / name / "long_gone.py").touch()
     venv.create(home, with_pip=True)
     done = subprocess.run(
         ["sh", str(source / "deploy" / "install.sh"), str(home / "bin" / "python")],
@@ -43,6 +53,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "WARNING" not in done.stdout + done.stderr
     # What is installed must not need what it was installed from.
     shutil.rmtree(source)
     yield home / "bin"
@@ -59,6 +70,11 @@ def frozen(installed: Path) -> dict[str, str]:
     ).stdout
     rows = (line.split("==") for line in listed.splitlines())
     return {name.lower().replace("_", "-"): version for name, version in rows}
+
+
+def site_packages(installed: Path) -> Path:
+    (found,) = (installed.parent / "lib").glob("python*/site-packages")
+    return found
 
 
 def test_nothing_of_the_workshop_comes_along(installed: Path) -> None:
@@ -125,6 +141,40 @@ def test_the_shipped_model_and_its_papers_are_in_the_package(installed: Path) ->
     assert ROOT not in package.parents
     (bundle,) = (package / "models" / "shipped" / "campplus").iterdir()
     assert {"model.onnx", "card.toml", "LICENSE"} <= {path.name for path in bundle.iterdir()}
+
+
+def test_a_module_of_an_older_build_does_not_come_back(installed: Path) -> None:
+    packages = site_packages(installed)
+    assert (packages / "speakerd_client" / "client.py").is_file()
+    assert list(packages.glob("speakerd*/**/long_gone.py")) == []
+
+
+@pytest.mark.parametrize("project", ["protos", "server", "client"])
+def test_licence_and_notices_are_in_every_wheel(installed: Path, project: str) -> None:
+    (papers,) = site_packages(installed).glob(f"speakerd_{project}-*.dist-info")
+    names = ["LICENSE", "NOTICE"]
+    if project == "server":
+        names.append("speakerd_server/models/shipped/campplus/1/LICENSE")
+    for name in names:
+        assert text_of(papers / "licenses" / name) == text_of(ROOT / project / name)
+    metadata = text_of(papers / "METADATA")
+    assert "\nLicense-Expression: Apache-2.0\n" in metadata
+    assert metadata.rstrip().endswith(text_of(ROOT / project / "README.md").rstrip())
+
+
+def test_an_install_that_fails_says_why(tmp_path: Path) -> None:
+    (tmp_path / "deploy").mkdir()
+    shutil.copy(ROOT / "deploy" / "install.sh", tmp_path / "deploy")
+    (tmp_path / "constraints.txt").write_text("pip==0.0.1\n")
+    done = subprocess.run(
+        ["sh", str(tmp_path / "deploy" / "install.sh"), sys.executable],
+        env=clean_environment() | {"PIP_NO_INDEX": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode != 0
+    assert "ERROR: " in done.stderr
+    assert "pip" in done.stderr
 
 
 def test_the_script_says_how_to_use_it() -> None:

@@ -149,6 +149,15 @@ def test_the_three_distributions_have_one_version() -> None:
         assert needed == [f"speakerd-protos=={speakerd_server.__version__}"]
 
 
+@pytest.mark.parametrize("project", ["protos", "server", "client"])
+def test_every_distribution_carries_the_licence_and_the_notices(project: str) -> None:
+    for name in ("LICENSE", "NOTICE"):
+        assert text_of(ROOT / project / name) == text_of(ROOT / name), "copy the root's"
+    stated = tomllib.loads(text_of(ROOT / project / "pyproject.toml"))["project"]
+    assert stated["license-files"][:2] == ["LICENSE", "NOTICE"]
+    assert stated["readme"] == "README.md"
+
+
 def test_the_changelog_begins_with_the_version() -> None:
     headings = re.findall(r"^## (.+)$", text_of(ROOT / "CHANGELOG.md"), re.MULTILINE)
     assert headings[0] in (speakerd_server.__version__, "Unreleased")

@@ -191,3 +191,65 @@ async def test_a_crowd_of_callers_is_served_completely(workers: int) -> None:
         statistics = batcher.statistics()
         assert statistics.windows_embedded == 150
         assert statistics.queued_windows == 0
+
+
+async def test_live_windows_go_before_those_of_whole_recordings() -> None:
+    gated = Gated()
+    async with running(gated, settings=EngineSettings(maximum_batch_windows=1)) as batcher:
+        first = await batcher.submit_offline(window(0))
+        await gated.wait_until_busy()  # warming
+        await gated.wait_until_busy()
+        await gated.wait_until_busy()
+        offline = await batcher.submit_offline(window(1))
+        live = batcher.submit(window(2))
+        gated.gate.release()
+        gated.gate.release()
+        await first
+        await live
+        assert not offline.done()
+        gated.gate.release()
+        await offline
+
+
+async def test_whole_recordings_wait_for_room_and_leave_the_queue_to_live_calls() -> None:
+    gated = Gated()
+    settings = EngineSettings(maximum_batch_windows=1, offline_windows=2, queue_windows=8)
+    async with running(gated, settings=settings) as batcher:
+        taken = [await batcher.submit_offline(window(n)) for n in range(2)]
+        waiting = asyncio.ensure_future(batcher.submit_offline(window(2)))
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        taken[1].cancel()
+        third = await waiting
+        for _ in range(3):
+            gated.gate.release()
+        await asyncio.gather(taken[0], third)
+
+
+async def test_a_long_window_leaves_a_worker_to_live_calls() -> None:
+    slow, other = Gated(), Gated()
+    settings = EngineSettings(maximum_batch_frames=10)
+    async with running(slow, other, settings=settings) as batcher:
+        await batcher.submit_offline(window(0, frames=20))
+        second = asyncio.ensure_future(batcher.submit_offline(window(1, frames=20)))
+        await asyncio.sleep(0.05)
+        assert not second.done()
+        live = batcher.submit(window(2))
+        for backend in (slow, other):
+            for _ in range(4):
+                backend.gate.release()
+        await live
+        await (await second)
+
+
+async def test_the_longest_wait_of_a_live_window_is_known() -> None:
+    gated = Gated()
+    async with running(gated, settings=EngineSettings(maximum_batch_windows=1)) as batcher:
+        assert batcher.waited_s == 0.0
+        futures = [batcher.submit(window(n)) for n in range(2)]
+        await asyncio.sleep(0.1)
+        assert batcher.waited_s >= 0.09
+        for _ in range(2):
+            gated.gate.release()
+        await asyncio.gather(*futures)
+        assert batcher.waited_s == 0.0

@@ -2,214 +2,92 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
+import threading
+from collections.abc import Iterator
 
 import grpc
 import numpy as np
 import pytest
-from google.protobuf.duration_pb2 import Duration
-from grpc import StatusCode
-from speakerd.v1 import audio_pb2
+from speakerd.v1 import audio_pb2, enrollment_pb2
 from speakerd.v1 import verification_pb2 as pb
 from support import wire
+from support.bad_calls import CASES, RPCS, SPEECHLIKE
 from support.daemon import Daemon
-from support.speech import noise, pcm16
+from support.speech import VOICES, noise, pcm16, read
 
-INVALID = StatusCode.INVALID_ARGUMENT
-FLOAT32 = audio_pb2.AudioFormat(encoding=audio_pb2.AUDIO_ENCODING_FLOAT32LE, sample_rate_hz=16000)
-
-
-def config(**fields: Any) -> pb.StreamVerifyRequest:
-    defaults: dict[str, Any] = {"speaker_id": "nobody", "audio_format": wire.PCM16}
-    return pb.StreamVerifyRequest(config=pb.VerificationConfig(**(defaults | fields)))
+TOLERANCE = 1e-6
+ENROLLED = "neighbour"
+CALL = pcm16(read(VOICES / "slt-call.flac")[16_000:35_200])
 
 
-def audio(content: bytes) -> pb.StreamVerifyRequest:
-    return pb.StreamVerifyRequest(audio=content)
+@pytest.fixture(scope="module")
+def stubs(daemon: Daemon) -> Iterator[wire.Stubs]:
+    with wire.connected(daemon.address) as connected:
+        wire.enroll(connected, ENROLLED, pcm16(read(VOICES / "slt-enrol.flac")))
+        yield connected
 
 
-def rate(sample_rate_hz: int) -> audio_pb2.AudioFormat:
-    return audio_pb2.AudioFormat(
-        encoding=audio_pb2.AUDIO_ENCODING_PCM16LE, sample_rate_hz=sample_rate_hz
-    )
-
-
-def floats(*values: float) -> bytes:
-    samples = noise(0.5)
-    samples[: len(values)] = values
-    return samples.tobytes()
-
-
-SPEECHLIKE = pcm16(noise(2.5))
-
-
-@dataclass(frozen=True)
-class Case:
-    reason: str
-    requests: list[pb.StreamVerifyRequest]
-    code: StatusCode = INVALID
-    fields: tuple[str, ...] = field(default=())
-
-
-CASES = {
-    "audio before the config": Case("CONFIG_MISSING", [audio(SPEECHLIKE)], fields=("config",)),
-    "a second config": Case(
-        "CONFIG_REPEATED", [config(), audio(SPEECHLIKE), config()], fields=("config",)
-    ),
-    "a message with nothing set": Case("REQUEST_EMPTY", [config(), pb.StreamVerifyRequest()]),
-    "an empty first message": Case("REQUEST_EMPTY", [pb.StreamVerifyRequest()]),
-    "an empty stream": Case("CONFIG_MISSING", [], fields=("config",)),
-    "no audio": Case("NO_AUDIO", [config()], fields=("audio",)),
-    "only empty audio": Case("NO_AUDIO", [config(), audio(b"")], fields=("audio",)),
-    "under 25 ms": Case("AUDIO_TOO_SHORT", [config(), audio(bytes(798))], fields=("audio",)),
-    "half a sample at the end": Case(
-        "AUDIO_INCOMPLETE_SAMPLE", [config(), audio(SPEECHLIKE + b"\1")], fields=("audio",)
-    ),
-    "more than 1 MiB in one message": Case(
-        "AUDIO_MESSAGE_TOO_LARGE", [config(), audio(bytes((1 << 20) + 1))], fields=("audio",)
-    ),
-    "no encoding": Case(
-        "ENCODING_UNSUPPORTED",
-        [config(audio_format=audio_pb2.AudioFormat(sample_rate_hz=16000))],
-        fields=("audio_format.encoding",),
-    ),
-    "an unknown encoding": Case(
-        "ENCODING_UNSUPPORTED",
-        [config(audio_format=audio_pb2.AudioFormat(encoding=99, sample_rate_hz=16000))],  # type: ignore[arg-type]
-        fields=("audio_format.encoding",),
-    ),
-    **{
-        f"a rate of {hz}": Case(
-            "SAMPLE_RATE_UNSUPPORTED",
-            [config(audio_format=rate(hz))],
-            fields=("audio_format.sample_rate_hz",),
-        )
-        for hz in (0, -1, 7999, 48001, 10**9)
-    },
-    "a NaN": Case(
-        "AUDIO_NOT_FINITE",
-        [config(audio_format=FLOAT32), audio(floats(0.1, float("nan")))],
-        fields=("audio",),
-    ),
-    "an infinite float": Case(
-        "AUDIO_NOT_FINITE",
-        [config(audio_format=FLOAT32), audio(floats(float("-inf")))],
-        fields=("audio",),
-    ),
-    "floats that are no audio": Case(
-        "AUDIO_OUT_OF_RANGE",
-        [config(audio_format=FLOAT32), audio(floats(1e30))],
-        fields=("audio",),
-    ),
-    "an unknown model": Case(
-        "MODEL_UNKNOWN", [config(model="nosuch")], StatusCode.NOT_FOUND, fields=("model",)
-    ),
-    "an unknown domain": Case(
-        "DOMAIN_UNKNOWN", [config(domain="nosuch")], StatusCode.NOT_FOUND, fields=("domain",)
-    ),
-    **{
-        f"the speaker id {speaker_id[:12]!r}": Case(
-            "SPEAKER_ID_INVALID", [config(speaker_id=speaker_id)], fields=("speaker_id",)
-        )
-        for speaker_id in ("", "a/b", "a\nb", "\x00", "x" * 300, " a", "a\x7f")
-    },
-    "a list without speakers": Case(
-        "FIELD_INVALID",
-        [config(speaker_id=None, speakers=pb.SpeakerList())],
-        fields=("speakers.speaker_ids",),
-    ),
-    "a speaker listed twice": Case(
-        "FIELD_INVALID",
-        [config(speaker_id=None, speakers=pb.SpeakerList(speaker_ids=["a", "a"]))],
-        fields=("speakers.speaker_ids",),
-    ),
-    "too many best": Case(
-        "FIELD_INVALID",
-        [config(speaker_id=None, whole_domain=pb.WholeDomain(top_k=101))],
-        fields=("whole_domain.top_k",),
-    ),
-    **{
-        f"samples_per_chunk {value}": Case(
-            "SAMPLES_PER_CHUNK_INVALID",
-            [config(samples_per_chunk=value)],
-            fields=("samples_per_chunk",),
-        )
-        for value in (0, -2, 1, 719, 2**31 - 1)
-    },
-    "a threshold without a scale": Case(
-        "POLICY_INVALID", [config(policy=pb.Policy(accept_at=0.5))], fields=("policy.scale",)
-    ),
-    "a threshold outside of its scale": Case(
-        "POLICY_INVALID",
-        [config(policy=pb.Policy(scale=audio_pb2.SCORE_SCALE_SIMILARITY, accept_at=1.5))],
-        fields=("policy.accept_at",),
-    ),
-    "a threshold that is NaN": Case(
-        "POLICY_INVALID",
-        [config(policy=pb.Policy(scale=audio_pb2.SCORE_SCALE_COSINE, accept_at=float("nan")))],
-        fields=("policy.accept_at",),
-    ),
-    "a scale that needs a cohort": Case(
-        "SCALE_UNAVAILABLE",
-        [config(policy=pb.Policy(scale=audio_pb2.SCORE_SCALE_ASNORM))],
-        fields=("policy.scale",),
-    ),
-    "a negative update interval": Case(
-        "FIELD_INVALID",
-        [config(update_interval=Duration(seconds=-1))],
-        fields=("update_interval",),
-    ),
-    "a long request id": Case(
-        "FIELD_INVALID", [config(request_id="x" * 129)], fields=("request_id",)
-    ),
-    "whole signal beyond its limit": Case(
-        "AUDIO_TOO_LONG",
-        [config(samples_per_chunk=-1), *[audio(pcm16(noise(20.0)))] * 4],
-        fields=("audio",),
-    ),
-}
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_bad_streams_end_with_a_named_reason_and_harm_no_neighbour(
-    daemon: Daemon, name: str
-) -> None:
-    case = CASES[name]
-    with wire.connected(daemon.address) as stubs:
-        neighbour = Neighbour(stubs)
-        with pytest.raises(grpc.RpcError) as failed:
-            list(stubs.verification.StreamVerify(iter(case.requests), timeout=wire.DEADLINE_S))
-        refusal = wire.refusal(failed.value)
-        assert (refusal.code, refusal.reason) == (case.code, case.reason), refusal.message
-        assert refusal.domain == "speakerd"
-        assert refusal.fields == case.fields
-        assert "Traceback" not in refusal.message
-        assert neighbour.final().window_count == 2
+@pytest.fixture(scope="module")
+def alone(stubs: wire.Stubs) -> list[float]:
+    """The scores of the neighbour's call where no other goes on."""
+    return Neighbour(stubs).scores()
 
 
 class Neighbour:
-    """A good call, begun before the bad one and ended after it."""
+    """A good call, half of it sent before the bad one and half of it after."""
 
     def __init__(self, stubs: wire.Stubs) -> None:
-        self._call = stubs.verification.StreamVerify(self._requests(), timeout=wire.DEADLINE_S)
-        assert next(self._call).WhichOneof("response") == "opened"
-        self._release: Callable[[], None]
+        self._go_on = threading.Event()
+        self._answers = stubs.verification.StreamVerify(self._requests(), timeout=wire.DEADLINE_S)
+        assert next(self._answers).WhichOneof("response") == "opened"
 
     def _requests(self) -> Iterator[pb.StreamVerifyRequest]:
-        import threading
+        config = pb.VerificationConfig(
+            speaker_id=ENROLLED, audio_format=wire.PCM16, samples_per_chunk=8000
+        )
+        yield pb.StreamVerifyRequest(config=config)
+        yield pb.StreamVerifyRequest(audio=CALL[: len(CALL) // 2])
+        self._go_on.wait(wire.DEADLINE_S)
+        yield pb.StreamVerifyRequest(audio=CALL[len(CALL) // 2 :])
 
-        go_on = threading.Event()
-        self._release = go_on.set
-        yield config()
-        yield audio(SPEECHLIKE)
-        go_on.wait(wire.DEADLINE_S)
+    def scores(self) -> list[float]:
+        """End the call and give the score of every update and of the final."""
+        self._go_on.set()
+        *updates, last = self._answers
+        results = [*(answer.update for answer in updates), last.final]
+        return [result.scores[0].score.value for result in results]
 
-    def final(self) -> pb.VerificationResult:
-        """End the call and give its final."""
-        self._release()
-        return list(self._call)[-1].final
+
+def enrolled(stubs: wire.Stubs) -> list[enrollment_pb2.Speaker]:
+    request = enrollment_pb2.ListSpeakersRequest(page_size=1000)
+    return list(stubs.enrollment.ListSpeakers(request).speakers)
+
+
+@pytest.mark.parametrize(
+    ("rpc", "name"), [(rpc, name) for rpc, sender in RPCS.items() for name in sender.cases()]
+)
+def test_a_bad_call_ends_with_a_named_reason_and_harms_no_neighbour(
+    stubs: wire.Stubs, alone: list[float], rpc: str, name: str
+) -> None:
+    case = CASES[name]
+    neighbour, before = Neighbour(stubs), enrolled(stubs)
+    try:
+        with pytest.raises(grpc.RpcError) as failed:
+            RPCS[rpc].send(stubs, case)
+    finally:
+        found = neighbour.scores()
+    refusal = wire.refusal(failed.value)
+    assert (refusal.code, refusal.reason) == (case.code, case.reason), refusal.message
+    assert refusal.domain == "speakerd"
+    assert refusal.fields == RPCS[rpc].fields(case)
+    assert "Traceback" not in refusal.message
+    assert enrolled(stubs) == before
+    assert len(alone) > 2
+    assert found == pytest.approx(alone, abs=TOLERANCE)
+
+
+def test_the_neighbour_is_heard_as_who_it_is(alone: list[float]) -> None:
+    assert alone[-1] > 0.5
 
 
 SILENCES = {

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,23 +11,16 @@ import pytest
 from speakerd.v1 import enrollment_pb2 as pb
 from support import wire
 from support.daemon import Daemon
+from support.disk import mounted
 from support.speech import noise, pcm16
 
-pytestmark = [
-    pytest.mark.timeout(60),
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a small file system"),
-]
+pytestmark = pytest.mark.timeout(60)
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(folder)]
-    if subprocess.run(mount, check=False).returncode:
-        pytest.skip("this system does not let root mount a file system")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
+    with mounted(tmp_path / "disk", 1 << 20) as folder:
+        yield folder
 
 
 def test_a_full_disk_loses_nothing_that_was_acknowledged(small_disk: Path, tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ import socket
 import sqlite3
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,11 +15,12 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from speakerd.v1 import admin_pb2
+from speakerd.v1 import admin_pb2, audio_pb2
 from speakerd.v1 import verification_pb2 as pb
 from speakerd_server.models.bundle import shipped_bundle
 from support import wire
 from support.daemon import Daemon, DaemonFailed
+from support.page import grown, read_page
 from support.speech import noise, pcm16
 
 pytestmark = pytest.mark.timeout(60)
@@ -73,16 +73,62 @@ def test_the_server_tells_what_it_is(daemon: Daemon) -> None:
     assert not info.draining
 
 
-def test_metrics_count_what_happened(daemon: Daemon) -> None:
-    with wire.connected(daemon.address) as stubs:
-        wire.enroll(stubs, "counted", pcm16(noise(4.0)))
+def test_metrics_count_what_happened_and_nothing_else(own_daemon: Daemon) -> None:
+    own_daemon.wait_until_serving()
+    with wire.connected(own_daemon.address) as stubs:
+        before = read_page(own_daemon)
+        enrolled = wire.enroll(stubs, "counted", pcm16(noise(4.0)))
+        (recording,) = enrolled.result.speaker.recordings
         config = pb.VerificationConfig(speaker_id="counted", audio_format=wire.PCM16)
-        stubs.verification.Verify(pb.VerifyRequest(config=config, audio=pcm16(noise(4.0))))
-    with urllib.request.urlopen(f"http://{daemon.metrics}/metrics") as page:
-        text = page.read().decode()
-    assert 'speakerd_decisions_total{decision="accept"}' in text
-    assert "speakerd_windows_embedded_total" in text
-    assert "speakerd_queue_seconds_bucket" in text
+        requests = wire.stream_requests(config, [pcm16(noise(4.0))])
+        answers = stubs.verification.StreamVerify(requests, timeout=wire.DEADLINE_S)
+        assert next(answers).WhichOneof("response") == "opened"
+        *updates, last = answers
+        config.samples_per_chunk = 1
+        with pytest.raises(grpc.RpcError):
+            stubs.verification.Verify(pb.VerifyRequest(config=config, audio=pcm16(noise(4.0))))
+        after = read_page(own_daemon)
+    assert last.final.decision == audio_pb2.DECISION_ACCEPT
+    windows = recording.window_count + last.final.window_count
+    assert windows > len(updates) > 1
+    expected = {
+        "speakerd_windows_embedded_total": windows,
+        "speakerd_batch_windows_sum": windows,
+        "speakerd_queue_seconds_count": windows,
+        "speakerd_decision_lag_seconds_count": len(updates) + 1,
+        "speakerd_enrolments_total": 1,
+        "speakerd_erasures_total": 0,
+        'speakerd_decisions_total{decision="accept"}': 1,
+        'speakerd_refusals_total{reason="SAMPLES_PER_CHUNK_INVALID"}': 1,
+        "speakerd_live_streams": 0,
+        "speakerd_queued_windows": 0,
+    }
+    assert {name: grown(before, after, name) for name in expected} == expected
+    batches = grown(before, after, "speakerd_batch_windows_count")
+    assert 1 < batches <= windows
+    assert grown(before, after, "speakerd_compute_seconds_count") == batches
+    for kind, name in (("decision", "decisions"), ("reason", "refusals")):
+        others = [n for n in after if n.startswith(f"speakerd_{name}_total{{{kind}=")]
+        assert sum(grown(before, after, n) for n in others) == 1
+
+
+def test_live_calls_are_counted_while_they_go_on(own_daemon: Daemon) -> None:
+    own_daemon.wait_until_serving()
+    go_on = threading.Event()
+
+    def requests() -> Iterator[pb.StreamVerifyRequest]:
+        yield pb.StreamVerifyRequest(config=pb.VerificationConfig(audio_format=wire.PCM16))
+        go_on.wait(30)
+        yield pb.StreamVerifyRequest(audio=pcm16(noise(1.0)))
+
+    with wire.connected(own_daemon.address) as stubs:
+        assert read_page(own_daemon)["speakerd_live_streams"] == 0
+        call = stubs.verification.StreamVerify(requests(), timeout=wire.DEADLINE_S)
+        assert next(call).WhichOneof("response") == "opened"
+        assert read_page(own_daemon)["speakerd_live_streams"] == 1
+        go_on.set()
+        assert list(call)[-1].WhichOneof("response") == "final"
+        assert read_page(own_daemon)["speakerd_live_streams"] == 0
 
 
 def test_a_drain_finishes_open_calls_and_refuses_new_ones(own_daemon: Daemon) -> None:

@@ -18,6 +18,13 @@ def test_the_shipped_card_is_the_recipe_s() -> None:
     assert [row["speech"] for row in measured] == ["1 s", "2 s", "4 s", "whole"]
 
 
+def test_the_card_names_whose_speech_its_numbers_are_made_from() -> None:
+    card = (shipped_bundle() / CARD_NAME).read_text(encoding="utf-8")
+    trials = tomllib.loads(card)["calibration"]["trials"]
+    for part in ("LibriSpeech test-other", "Panayotov et al., 2015", "CC BY 4.0", "openslr.org/12"):
+        assert part in trials
+
+
 def test_another_checkpoint_is_refused_by_its_digest(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

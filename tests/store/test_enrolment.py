@@ -17,6 +17,7 @@ from speakerd_server.errors import (
     SpeakerIdInvalid,
     SpeakerUnknown,
     StoreUnavailable,
+    TooManyRecordings,
 )
 from speakerd_server.store.enrolment import EnrolmentStore
 from speakerd_server.store.voiceprint import cosine, voiceprint_of
@@ -255,3 +256,11 @@ def test_any_text_can_be_a_display_name(store: EnrolmentStore, name: str) -> Non
         store.enrol(DOMAIN, "alice", recording(1))
     assert store.update(DOMAIN, "alice", name, []).display_name == name
     assert store.speaker(DOMAIN, "alice").display_name == name
+
+
+def test_a_speaker_has_a_hundred_recordings_at_most(store: EnrolmentStore) -> None:
+    for seed in range(100):
+        store.enrol("default", "alice", recording(seed))
+    with pytest.raises(TooManyRecordings, match="UpdateSpeaker"):
+        store.enrol("default", "alice", recording(100))
+    assert len(store.speaker("default", "alice").recordings) == 100

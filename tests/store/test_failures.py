@@ -1,12 +1,8 @@
 from __future__ import annotations
 
 import itertools
-import os
 import resource
 import sqlite3
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,6 +16,7 @@ from speakerd_server.errors import (
 from speakerd_server.store.enrolment import EnrolmentStore, StoreSettings
 from speakerd_server.store.failures import named, named_at_start
 from speakerd_server.values import SpeakerState
+from support.disk import mounted
 from support.recordings import DOMAIN, MODEL, Opener, recording, vector
 
 PATH = Path("/somewhere/speakerd.db")
@@ -99,24 +96,8 @@ def test_a_full_database_refuses_by_name_and_goes_on_when_there_is_room(
     assert open_store().count() == len(acknowledged) + 1
 
 
-@contextmanager
-def small_disk(folder: Path, size_bytes: int) -> Iterator[Path]:
-    """A file system of its own with little room; skips where the system does not allow it."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root to mount a file system")
-    folder.mkdir()
-    options = f"size={size_bytes}"
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", folder], check=False)
-    if mounted.returncode:
-        pytest.skip("this system does not let root mount a file system")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", folder], check=True)
-
-
 def test_a_full_disk_refuses_by_name_and_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
-    with small_disk(tmp_path / "disk", 1 << 20) as disk:
+    with mounted(tmp_path / "disk", 1 << 20) as disk:
         settings = StoreSettings(disk / "speakerd.db")
         store = EnrolmentStore(settings, [DOMAIN])
         ballast, more_ballast = disk / "ballast", disk / "more-ballast"
@@ -139,7 +120,7 @@ def test_a_full_disk_refuses_by_name_and_nothing_acknowledged_is_lost(tmp_path: 
 
 
 def test_a_start_on_a_full_disk_is_refused_by_name(tmp_path: Path) -> None:
-    with small_disk(tmp_path / "disk", 1 << 16) as disk:
+    with mounted(tmp_path / "disk", 1 << 16) as disk:
         (disk / "ballast").write_bytes(bytes(1 << 16))
         with pytest.raises(StoreUnusable, match="no room is left on its disk"):
             EnrolmentStore(StoreSettings(disk / "speakerd.db"), [DOMAIN])

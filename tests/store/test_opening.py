@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from speakerd_server.errors import StoreCorrupt, StoreUnusable
 from speakerd_server.store.enrolment import EnrolmentStore, StoreSettings
 from support import store_process
+from support.disk import mounted
 from support.recordings import DOMAIN, Opener, recording
 
 
@@ -92,21 +93,14 @@ def test_a_path_that_cannot_be_a_file_is_named(tmp_path: Path) -> None:
         assert str(path) in str(caught.value)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a file system")
 def test_a_read_only_disk_is_named(tmp_path: Path, filled: Path) -> None:
-    mounted = tmp_path / "mounted"
-    mounted.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "none", mounted], check=False).returncode:
-        pytest.skip("this system does not let root mount a file system")
-    try:
-        shutil.copy(filled, mounted / "old.db")
-        subprocess.run(["mount", "-o", "remount,ro", mounted], check=True)
+    with mounted(tmp_path / "mounted", 1 << 20) as disk:
+        shutil.copy(filled, disk / "old.db")
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
         for name in ("old.db", "new.db"):
             with pytest.raises(StoreUnusable, match=r"(?i)write") as caught:
-                EnrolmentStore(StoreSettings(mounted / name), [DOMAIN])
-            assert str(mounted / name) in str(caught.value)
-    finally:
-        subprocess.run(["umount", mounted], check=True)
+                EnrolmentStore(StoreSettings(disk / name), [DOMAIN])
+            assert str(disk / name) in str(caught.value)
 
 
 def test_a_database_of_another_program_is_left_alone(store_path: Path) -> None:

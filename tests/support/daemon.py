@@ -9,10 +9,12 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
+
+from support import fake_daemon
 
 START_S = 30.0
 _SERVES = re.compile(r"serves on (?P<grpc>\S+?)(, metrics on http://(?P<metrics>\S+)/metrics)?$")
@@ -27,13 +29,14 @@ class DaemonFailed(Exception):
 
 
 class Daemon:
-    """`speakerd serve` on free ports, with a store of its own."""
+    """`speakerd serve`, or a program with the same flags, with ports and a store of its own."""
 
     def __init__(
         self,
         folder: Path,
         *flags: str,
         environment: Mapping[str, str] | None = None,
+        program: Sequence[str] = ("-m", "speakerd_server", "serve"),
     ) -> None:
         self.folder = folder
         self.store = folder / "speakerd.db"
@@ -46,7 +49,7 @@ class Daemon:
         chosen = [f"{k}={v}" for k, v in defaults.items() if not _names(flags, k)]
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "speakerd_server", "serve", *chosen, *flags],
+            [sys.executable, *program, *chosen, *flags],
             stdout=subprocess.PIPE,
             stderr=self._errors,
             env=clean | dict(environment or {}),
@@ -106,6 +109,18 @@ class Daemon:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+
+
+def over_fake_engine(folder: Path, *flags: str, delay_s: float = 0.0) -> Daemon:
+    """Make a daemon whose one backend is a `FakeBackend`; each batch takes so long."""
+    tests = str(Path(fake_daemon.__file__).parents[1])
+    path = os.pathsep.join(filter(None, (tests, os.environ.get("PYTHONPATH"))))
+    return Daemon(
+        folder,
+        *flags,
+        environment={"PYTHONPATH": path},
+        program=(str(fake_daemon.__file__), str(delay_s)),
+    )
 
 
 def _names(flags: tuple[str, ...], name: str) -> bool:

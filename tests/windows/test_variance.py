@@ -48,11 +48,23 @@ def test_rounding_noise_does_not_pass_as_voice(samples: int) -> None:
     assert not any_varies(jitter + np.float32(0.25))
 
 
-def test_one_16_bit_step_in_one_sample_is_variance() -> None:
+def test_more_than_sixteen_16_bit_steps_in_one_sample_are_variance() -> None:
     for at in (0, 159, 160, 20_000, 31_919):
         signal = np.zeros(31_920, np.float32)
-        signal[at] = 2.0**-15
+        signal[at] = 17 * 2.0**-15
         assert varies(windows(signal)[0]), at
+        signal[at] = 16 * 2.0**-15
+        assert not varies(windows(signal)[0]), at
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1, 4, 8]))
+def test_clicks_dither_and_the_idle_noise_of_a_line_are_no_voice(seed: int, steps: int) -> None:
+    generator = np.random.default_rng(seed)
+    idle = generator.integers(-steps, steps + 1, 31_920).astype(np.float32) * np.float32(2.0**-15)
+    assert not varies(windows(idle)[0])
+    clicks = np.zeros(31_920, np.float32)
+    clicks[generator.integers(0, 31_920, 2)] = 2.0**-15
+    assert not varies(windows(clicks)[0])
 
 
 def test_a_slow_drift_adds_up_to_variance() -> None:

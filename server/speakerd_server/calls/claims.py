@@ -88,16 +88,17 @@ class Claim:
 
     def _compare(self, speaker_id: str, utterance: Utterance) -> Comparison:
         store = self._serving.store
-        state = store.state(self._domain, speaker_id)
         voiceprint = store.voiceprint(self._domain, speaker_id, self._card.identity)
-        if voiceprint is None or utterance.window_count == 0:
-            return Comparison(speaker_id, None, state)
-        return Comparison(speaker_id, cosine(utterance.mean, voiceprint.vector), state)
+        if voiceprint is None:
+            known = store.state(self._domain, speaker_id) is not None
+            return Comparison(speaker_id, None, SpeakerState.PENDING if known else None)
+        alike = cosine(utterance.mean, voiceprint.vector) if utterance.window_count else None
+        return Comparison(speaker_id, alike, SpeakerState.ENROLLED)
 
     async def _search(self, utterance: Utterance, top_k: int) -> tuple[list[Comparison], int]:
         store, domain, identity = self._serving.store, self._domain, self._card.identity
         embedding = utterance.mean
-        found = await self._serving.read(lambda: store.search(domain, identity, embedding, top_k))
+        found = await self._serving.search(lambda: store.search(domain, identity, embedding, top_k))
         hits = [
             Comparison(speaker_id, score, SpeakerState.ENROLLED) for speaker_id, score in found.hits
         ]

@@ -55,16 +55,18 @@ class Hearing:
             self.session(),
             self.model.engine,
             chunks,
+            piece_bytes=self.audio_format.bytes_per_second,
             windows_in_flight=serving.settings.windows_in_flight,
             idle_timeout_s=serving.settings.idle_timeout_s,
         )
 
-    async def whole(self, serving: Serving, pieces: AsyncIterator[bytes]) -> Heard:
+    async def whole(self, serving: Serving, chunks: AsyncIterator[bytes]) -> Heard:
         """Hear a whole recording; gives the final."""
         pipeline = Pipeline(
             self.session(),
             self.model.engine,
-            pieces,
+            chunks,
+            piece_bytes=self.audio_format.bytes_per_second,
             windows_in_flight=serving.settings.windows_in_flight,
         )
         async with pipeline:

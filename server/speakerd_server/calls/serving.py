@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from speakerd_server.engine.batcher import Batcher
 from speakerd_server.errors import (
     DomainUnknown,
     Draining,
+    EngineBusy,
     ModelUnknown,
     StoreBusy,
     TooManyCalls,
@@ -34,8 +36,12 @@ class CallSettings:
     """Sets of speakers that exist; nothing crosses from one to another."""
     maximum_streams: int = field(default=1000, metadata={"minimum": 1, "maximum": 100_000})
     """Most live calls at once; one more is refused with TOO_MANY_STREAMS."""
+    maximum_wait_s: float = field(default=2.0, metadata={"minimum": 0.01, "maximum": 3600.0})
+    """While live windows wait longer for the engine, new live calls are refused: ENGINE_BUSY."""
     maximum_unary_calls: int = field(default=256, metadata={"minimum": 1, "maximum": 100_000})
     """Most unary calls that embed at once; one more is refused with TOO_MANY_CALLS."""
+    maximum_unary_audio_mib: int = field(default=512, metadata={"minimum": 64, "maximum": 1 << 20})
+    """Most audio of unary calls at once, in MiB; more is refused with TOO_MANY_CALLS."""
     windows_in_flight: int = field(default=4, metadata={"minimum": 1, "maximum": 256})
     """Windows of one call that may wait for the engine; the call is not read further meanwhile."""
     idle_timeout_s: float = field(default=30.0, metadata={"minimum": 0.1, "maximum": 86_400.0})
@@ -45,7 +51,17 @@ class CallSettings:
     enroll_minimum_speech_s: float = field(default=3.0, metadata={"minimum": 0.0, "maximum": 600.0})
     """Net speech that a recording needs where the client names none."""
     pending_store_changes: int = field(default=256, metadata={"minimum": 1, "maximum": 100_000})
-    """Changes that may wait for the store; one more is refused with STORE_BUSY."""
+    """Changes, or reads, that may wait for the store; one more is refused with STORE_BUSY."""
+
+    def __post_init__(self) -> None:
+        """Refuse domain names that could not be told apart from paths, by ValueError."""
+        for name in self.domains:
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+                raise ValueError(
+                    f"domains: {name!r} is no name; use 1 to 64 letters, digits, '.', '_', '-'"
+                )
+        if "default" not in self.domains:
+            raise ValueError("domains: `default` must be among them: calls that name none mean it")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,11 +111,14 @@ class Serving:
         self.draining = False
         self.live_streams = 0
         self.unary_calls = 0
+        self._unary_bytes = 0
         self.quiet = asyncio.Event()
         self.quiet.set()
         self._pending_changes = 0
+        self._pending_reads = 0
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
-        self._readers = ThreadPoolExecutor(2, thread_name_prefix="store-reader")
+        self._readers = ThreadPoolExecutor(1, thread_name_prefix="store-reader")
+        self._searcher = ThreadPoolExecutor(1, thread_name_prefix="store-search")
 
     @property
     def open_calls(self) -> int:
@@ -115,8 +134,11 @@ class Serving:
 
     @contextmanager
     def stream_place(self) -> Iterator[None]:
-        """Hold a place for a live call; raises Draining or TooManyStreams at once."""
+        """Hold a place for a live call; raises Draining, TooManyStreams or EngineBusy at once."""
         self._refuse_when_draining()
+        waited_s = max(model.engine.waited_s for model in self.models)
+        if waited_s > self.settings.maximum_wait_s:
+            raise EngineBusy(waited_s, self.settings.maximum_wait_s)
         if self.live_streams >= self.settings.maximum_streams:
             raise TooManyStreams(self.settings.maximum_streams)
         self.live_streams += 1
@@ -130,17 +152,21 @@ class Serving:
             self._note_quiet()
 
     @contextmanager
-    def unary_place(self) -> Iterator[None]:
+    def unary_place(self, audio_bytes: int) -> Iterator[None]:
         """Hold a place for a unary call; raises Draining or TooManyCalls at once."""
         self._refuse_when_draining()
-        if self.unary_calls >= self.settings.maximum_unary_calls:
-            raise TooManyCalls(self.settings.maximum_unary_calls)
+        limit_bytes = self.settings.maximum_unary_audio_mib << 20
+        full = self.unary_calls >= self.settings.maximum_unary_calls
+        if full or self._unary_bytes + audio_bytes > limit_bytes:
+            raise TooManyCalls(self.unary_calls, self.settings.maximum_unary_audio_mib)
         self.unary_calls += 1
+        self._unary_bytes += audio_bytes
         self.quiet.clear()
         try:
             yield
         finally:
             self.unary_calls -= 1
+            self._unary_bytes -= audio_bytes
             self._note_quiet()
 
     async def change(self, work: Callable[[], T]) -> T:
@@ -156,13 +182,28 @@ class Serving:
         return await asyncio.shield(change)
 
     async def read(self, work: Callable[[], T]) -> T:
-        """Run a read of the store that may take long off the event loop."""
-        return await asyncio.get_running_loop().run_in_executor(self._readers, work)
+        """Run a read of the store's file off the event loop; raises StoreBusy at once."""
+        if self._pending_reads >= self.settings.pending_store_changes:
+            raise StoreBusy(self.settings.pending_store_changes)
+        self._pending_reads += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._readers, work)
+        finally:
+            self._pending_reads -= 1
+
+    async def search(self, work: Callable[[], T]) -> T:
+        """Run a search of the voiceprints off the event loop, never behind the disk.
+
+        Live calls wait for it, so it has a thread of its own; at most one for each open call is
+        out.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._searcher, work)
 
     def close(self) -> None:
         """Finish the changes that were begun."""
         self._writer.shutdown()
         self._readers.shutdown()
+        self._searcher.shutdown()
 
     def _changed(self, change: asyncio.Future[T]) -> None:
         self._pending_changes -= 1

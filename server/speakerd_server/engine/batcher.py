@@ -35,6 +35,8 @@ class EngineSettings:
     """How long a window waits for others to share a batch while a worker is free."""
     queue_windows: int = field(default=512, metadata={"minimum": 1, "maximum": 1000000})
     """Windows that may wait; more are refused at once."""
+    offline_windows: int = field(default=16, metadata={"minimum": 1, "maximum": 1000000})
+    """Windows of whole recordings in the queue or at work at once; others wait with their calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,8 @@ class Batcher:
             settings.maximum_wait_ms / 1000.0,
         )
         self._queue = WindowQueue(settings.queue_windows, limits)
+        self._offline = asyncio.Semaphore(settings.offline_windows)
+        self._long = asyncio.Semaphore(max(1, len(self._backends) - 1))
         self._threads: list[threading.Thread] = []
         self._dead: str | None = None
         self._stopping = False
@@ -106,7 +110,35 @@ class Batcher:
             self._threads.append(threading.Thread(target=run, name=f"engine-{number}", daemon=True))
             self._threads[-1].start()
 
-    def submit(self, window: Window) -> asyncio.Future[Float32]:
+    @property
+    def waited_s(self) -> float:
+        """Give how long the first live window in line has waited; 0 when none does."""
+        return self._queue.waited_s()
+
+    async def submit_offline(self, window: Window) -> asyncio.Future[Float32]:
+        """Queue a window of a whole recording, behind live ones, once there is room for it.
+
+        A window of more than `maximum_batch_frames` takes long, so one worker is always kept
+        free of those. Raises what `submit` raises.
+        """
+        rooms = [self._offline]
+        if window.rows.size > self._settings.maximum_batch_frames:
+            rooms.append(self._long)
+        taken: list[asyncio.Semaphore] = []
+        try:
+            for room in rooms:
+                await room.acquire()
+                taken.append(room)
+            future = self.submit(window, live=False)
+        except BaseException:
+            for room in taken:
+                room.release()
+            raise
+        for room in rooms:
+            future.add_done_callback(functools.partial(_leave, room))
+        return future
+
+    def submit(self, window: Window, *, live: bool = True) -> asyncio.Future[Float32]:
         """Queue a window and give the future of its embedding, float32[dim]; never blocks.
 
         The future ends with the embedding, `BatchFailed`, `EmbeddingInvalid` or `EngineDead`.
@@ -122,7 +154,7 @@ class Batcher:
         if self._stopping:
             raise Draining
         future: asyncio.Future[Float32] = self._loop.create_future()
-        self._queue.put(Job(window, future, time.monotonic()))
+        self._queue.put(Job(window, future, time.monotonic(), live))
         metrics.QUEUED_WINDOWS.set(len(self._queue))
         return future
 
@@ -210,3 +242,7 @@ class Batcher:
             if not job.future.done():
                 job.future.set_exception(error)
         metrics.QUEUED_WINDOWS.set(len(self._queue))
+
+
+def _leave(room: asyncio.Semaphore, _embedding: asyncio.Future[Float32]) -> None:
+    room.release()

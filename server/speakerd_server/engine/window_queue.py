@@ -22,6 +22,8 @@ class Job:
     """Settled on the event loop only; cancelled means that nobody waits any more."""
     queued_at_s: float
     """time.monotonic() when it came."""
+    live: bool = True
+    """Goes before every window that is not: somebody is on the line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class BatchLimits:
 
 
 class WindowQueue:
-    """First in, first out, except that a batch takes windows of the oldest one's length.
+    """Live windows first, each kind first in, first out; a batch takes windows of one length.
 
     Args:
         capacity: Windows that may wait.
@@ -71,7 +73,7 @@ class WindowQueue:
                 self._drop_cancelled()
             if len(self._jobs) == self._capacity:
                 raise EngineQueueFull(self._capacity)
-            self._jobs.append(job)
+            self._jobs.insert(self._live() if job.live else len(self._jobs), job)
             self._maximum_length = max(self._maximum_length, len(self._jobs))
             self._changed.notify()
 
@@ -96,6 +98,18 @@ class WindowQueue:
             self._jobs.clear()
             self._changed.notify_all()
             return left
+
+    def waited_s(self) -> float:
+        """Give how long the first live window in line has waited; 0 when none does."""
+        with self._changed:
+            first = self._jobs[0] if self._jobs else None
+            if first is None or not first.live:
+                return 0.0
+            return time.monotonic() - first.queued_at_s
+
+    def _live(self) -> int:
+        """Count the live windows, which stand before the others."""
+        return next((n for n, job in enumerate(self._jobs) if not job.live), len(self._jobs))
 
     def _wait_s(self) -> float | None:
         """How long a worker should wait now; None: until something comes."""

@@ -20,6 +20,7 @@ from speakerd_server.errors import (
     RecordingUnknown,
     SpeakerUnknown,
     StoreCorrupt,
+    TooManyRecordings,
 )
 from speakerd_server.store.faiss_index import SearchResult, VoiceprintIndex
 from speakerd_server.store.ids import check_speaker_id
@@ -27,6 +28,7 @@ from speakerd_server.store.sqlite import SqliteRecord
 from speakerd_server.store.voiceprint import check_recording, cosine, mean_of, voiceprint_of
 from speakerd_server.values import ModelIdentity, NewRecording, Speaker, SpeakerState, Voiceprint
 
+MAXIMUM_RECORDINGS = 100
 _logger = logging.getLogger(__name__)
 
 
@@ -92,7 +94,8 @@ class EnrolmentStore:
         """Add a recording to a speaker, who is created where new; returns once it is on disk.
 
         Raises ModelMismatch where the speaker's other recordings were made by another model,
-        SpeakerIdInvalid, FieldInvalid, and ValueError for sums that are zero or not finite.
+        TooManyRecordings, SpeakerIdInvalid, FieldInvalid, and ValueError for sums that are zero
+        or not finite.
         """
         self._check_domain(domain)
         check_speaker_id(speaker_id)
@@ -100,6 +103,8 @@ class EnrolmentStore:
         check_recording(recording)
         with self._record_lock:
             earlier = list(self.record.sums(domain, speaker_id).values())
+            if len(earlier) >= MAXIMUM_RECORDINGS:
+                raise TooManyRecordings(speaker_id, MAXIMUM_RECORDINGS)
             together = [*earlier, recording]
             _check_alike(self.index, domain, speaker_id, together)
             voiceprint = _voiceprint(speaker_id, together)

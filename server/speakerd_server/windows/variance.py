@@ -7,9 +7,10 @@ import numpy as np
 from speakerd_server.values import Float32, Window
 from speakerd_server.windows.arithmetic import FRAME_SAMPLES, SHIFT_SAMPLES, samples_of_frames
 
-TOLERANCE = 2.0**-17
-"""How far a sample may be from its counterpart in the first frame and still count as equal: any
-two frames are then within half a 16-bit step, so rounding noise does not pass as voice."""
+TOLERANCE = 2.0**-11
+"""How far a sample may be from its counterpart in the first frame and still count as equal: 16
+steps of 16 bits, so that neither rounding, nor dither, nor the idle noise of a muted A-law line
+(8 steps around zero) passes as voice. Speech that moves less is far below any line's noise."""
 
 
 def varies(window: Window) -> bool:

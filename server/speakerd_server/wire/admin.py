@@ -39,7 +39,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
                 model.engine.queue_limit_windows for model in serving.models
             ),
             windows_embedded=sum(engine.windows_embedded for engine in engines),
-            speakers=await serving.read(serving.store.count),
+            speakers=serving.store.count(),
             draining=serving.draining,
         )
 

@@ -20,10 +20,16 @@ from speakerd_server.errors import (
     ClientNotReading,
     ConfigMissing,
     ConfigRepeated,
+    Draining,
+    EngineFailed,
     FieldInvalid,
+    InvalidInput,
     NoAudio,
+    NotAvailable,
     RequestEmpty,
     SpeakerdError,
+    StoreCorrupt,
+    StoreFull,
     StreamIdle,
 )
 from speakerd_server.wire.status import status_of
@@ -31,8 +37,11 @@ from speakerd_server.wire.status import status_of
 AUDIO_MESSAGE_BYTES = 1 << 20
 UNARY_AUDIO_S = 600
 MAXIMUM_REQUEST_ID = 128
-_PIECE_BYTES = 1 << 16
 T = TypeVar("T")
+_OURS = (EngineFailed, NotAvailable, StoreCorrupt, StoreFull)
+"""Errors that somebody has to look into here, not at the client."""
+SETTLING_S = 0.05
+"""A broken connection first looks like half-close; so long after it, the rpc is cancelled."""
 _log = logging.getLogger(__name__)
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -85,11 +94,21 @@ class Call:
         except TimeoutError:
             raise ClientNotReading(timeout_s) from None
 
+    async def still_there(self) -> None:
+        """Wait until a half-close cannot be a cancelled or broken call any more.
+
+        gRPC ends the request stream in the same way for each, and cancels the rpc right after.
+        """
+        await asyncio.sleep(SETTLING_S)
+
     async def refuse(self, error: SpeakerdError) -> NoReturn:
         """End the rpc with the status of an error."""
         metrics.REFUSALS.labels(error.reason).inc()
         about = {"rpc": self.rpc, "request_id": self.request_id, "reason": error.reason}
-        _log.info("call refused", extra=about)
+        if isinstance(error, _OURS) and not isinstance(error, Draining):
+            _log.warning("call failed", extra=about | {"cause": str(error)})
+        else:
+            _log.info("call refused", extra=about)
         status = rpc_status.to_status(status_of(error, self.request_id))
         await self.context.abort(status.code, status.details, status.trailing_metadata)
 
@@ -136,20 +155,29 @@ async def chunks_of(requests: AsyncIterator[StreamRequest]) -> AsyncIterator[byt
         yield chunk
 
 
-async def pieces_of(content: bytes) -> AsyncIterator[bytes]:
-    """Cut unary audio into pieces, so that a long recording lets other calls in between."""
+async def whole(content: bytes) -> AsyncIterator[bytes]:
+    """Give unary audio as one chunk; raises NoAudio."""
     if not content:
         raise NoAudio
-    view = memoryview(content)
-    for start in range(0, len(view), _PIECE_BYTES):
-        await asyncio.sleep(0)
-        yield bytes(view[start : start + _PIECE_BYTES])
+    yield content
 
 
 def check_unary_length(content: bytes, bytes_per_second: int) -> None:
     """Refuse unary audio of more than 10 minutes by AudioTooLong."""
     if len(content) > UNARY_AUDIO_S * bytes_per_second:
         raise AudioTooLong(UNARY_AUDIO_S, "send it as a stream, or in parts")
+
+
+@contextmanager
+def within(part: str) -> Iterator[None]:
+    """Let an error about a field say in which part of the request the field is."""
+    try:
+        yield
+    except InvalidInput as error:
+        if error.field.startswith("audio"):
+            inner = "content" if error.field == "audio" else error.field.removeprefix("audio_")
+            error.field = f"{part}.{inner}"
+        raise
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from speakerd_server import metrics
 from speakerd_server.calls.enrolling import Enrolment
 from speakerd_server.calls.hearing import Hearing, window_length
 from speakerd_server.calls.serving import Serving
-from speakerd_server.errors import FieldInvalid, PageTokenInvalid
+from speakerd_server.errors import ConfigMissing, FieldInvalid, PageTokenInvalid
 from speakerd_server.store.ids import check_speaker_id
 from speakerd_server.values import Utterance
 from speakerd_server.wire import convert, edge
@@ -93,6 +93,7 @@ class EnrollmentService(enrollment_pb2_grpc.EnrollmentServiceServicer):
             async with enrolling.enrolment.hearing.live(self._serving, chunks) as pipeline:
                 async for heard in pipeline.heard():
                     if heard.final:
+                        await call.still_there()
                         answer = pb.StreamEnrollResponse(
                             final=await enrolling.result(heard.utterance)
                         )
@@ -113,12 +114,14 @@ class EnrollmentService(enrollment_pb2_grpc.EnrollmentServiceServicer):
     async def _enroll(
         self, request: pb.EnrollSpeakerRequest, call: edge.Call
     ) -> pb.EnrollSpeakerResponse:
+        if not request.HasField("config"):
+            raise ConfigMissing
         call.named(request.config.request_id)
-        with self._serving.unary_place():
+        with self._serving.unary_place(len(request.audio)):
             enrolling = self._enrolling(request.config, call.request_id)
             hearing = enrolling.enrolment.hearing
             edge.check_unary_length(request.audio, hearing.audio_format.bytes_per_second)
-            heard = await hearing.whole(self._serving, edge.pieces_of(request.audio))
+            heard = await hearing.whole(self._serving, edge.whole(request.audio))
             result = await enrolling.result(heard.utterance)
         return pb.EnrollSpeakerResponse(settings=enrolling.settings(), result=result)
 

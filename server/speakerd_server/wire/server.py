@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 import grpc
@@ -45,6 +46,14 @@ class ServerSettings:
     """A silent connection is probed so often, and dropped when no answer comes in 10 s."""
 
 
+def host_and_port(address: str, setting: str) -> tuple[str, int]:
+    """Split HOST:PORT, with an IPv6 host in brackets; raises AddressUnavailable."""
+    found = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]]+):(\d{1,5})", address)
+    if found is None or int(found[2]) > 65535:
+        raise AddressUnavailable(address, setting, "it is not HOST:PORT with a port up to 65535")
+    return found[1], int(found[2])
+
+
 class GrpcServer:
     """One port with every service of the contract."""
 
@@ -79,13 +88,12 @@ class GrpcServer:
     async def start(self) -> str:
         """Listen; gives the address with the real port. Raises AddressUnavailable."""
         address = self._settings.address
-        host, separator, _ = address.rpartition(":")
-        if not separator:
-            raise AddressUnavailable(address, "server.address", "it is not HOST:PORT")
+        host, _port = host_and_port(address, "server.address")
         try:
             port = self._server.add_insecure_port(address)
-        except RuntimeError as error:
-            raise AddressUnavailable(address, "server.address", str(error)) from None
+        except RuntimeError:
+            cause = "gRPC cannot bind it"
+            raise AddressUnavailable(address, "server.address", cause) from None
         await self._server.start()
         return f"{host}:{port}"
 

@@ -13,6 +13,7 @@ from speakerd_server import errors
 from speakerd_server.errors import SpeakerdError
 
 ERROR_DOMAIN = "speakerd"
+MESSAGE_BYTES = 800
 
 CODES: dict[type[SpeakerdError], StatusCode] = {
     errors.InvalidInput: StatusCode.INVALID_ARGUMENT,
@@ -54,13 +55,14 @@ def retry_after_s(error: SpeakerdError) -> float | None:
 
 def status_of(error: SpeakerdError, request_id: str = "") -> status_pb2.Status:
     """Give the status with ErrorInfo, and BadRequest and RetryInfo where they apply."""
+    told = _shortened(error.told)
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=ERROR_DOMAIN)
     if request_id:
         info.metadata["request_id"] = request_id
     details: list[any_pb2.Any] = [_packed(info)]
     if error.field:
         bad = error_details_pb2.BadRequest()
-        bad.field_violations.add(field=error.field, description=str(error), reason=error.reason)
+        bad.field_violations.add(field=error.field, description=told, reason=error.reason)
         details.append(_packed(bad))
     wait_s = retry_after_s(error)
     if wait_s is not None:
@@ -68,7 +70,15 @@ def status_of(error: SpeakerdError, request_id: str = "") -> status_pb2.Status:
         delay = duration_pb2.Duration(seconds=whole, nanos=round((wait_s - whole) * 1e9))
         details.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
     code = code_of(type(error)).value[0]
-    return status_pb2.Status(code=code, message=str(error), details=details)
+    return status_pb2.Status(code=code, message=told, details=details)
+
+
+def _shortened(message: str) -> str:
+    """Keep the message within what a trailer can carry: 8 KiB, percent-encoded, twice."""
+    content = message.encode("utf-8", "replace")
+    if len(content) <= MESSAGE_BYTES:
+        return content.decode()
+    return content[:MESSAGE_BYTES].decode(errors="ignore") + " ..."
 
 
 def _packed(

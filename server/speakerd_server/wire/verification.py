@@ -16,7 +16,7 @@ from speakerd_server.calls.claims import Claim
 from speakerd_server.calls.hearing import Hearing, window_length
 from speakerd_server.calls.serving import LoadedModel, Serving
 from speakerd_server.decision import Comparison, decide
-from speakerd_server.errors import AudioWithoutVoice
+from speakerd_server.errors import AudioWithoutVoice, ConfigMissing
 from speakerd_server.pipeline import Heard
 from speakerd_server.score.similarity import cosine, on_scale
 from speakerd_server.values import AudioFormat, Policy, ScoreScale, SpeakerState, Verdict
@@ -107,8 +107,10 @@ class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
         return await edge.answered(context, "Verify", lambda call: self._verify(request, call))
 
     async def _verify(self, request: pb.VerifyRequest, call: edge.Call) -> pb.VerifyResponse:
+        if not request.HasField("config"):
+            raise ConfigMissing
         call.named(request.config.request_id)
-        with self._serving.unary_place():
+        with self._serving.unary_place(len(request.audio)):
             verification = self._verification(request.config, call.request_id)
             heard = await self._whole(verification.hearing, request.audio)
             result, verdict = await verification.result(heard)
@@ -125,9 +127,12 @@ class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
         call.named(request.request_id)
         model = self._serving.models.named(request.model)
         policy = convert.policy(request.policy, model.card)
-        with self._serving.unary_place():
-            first = await self._recording(model, request, request.first)
-            second = await self._recording(model, request, request.second)
+        cut = policy.maximum_speech_samples
+        with self._serving.unary_place(len(request.first.content) + len(request.second.content)):
+            with edge.within("first"):
+                first = await self._recording(model, request, request.first, cut)
+            with edge.within("second"):
+                second = await self._recording(model, request, request.second, cut)
         heard = min(first, second, key=lambda one: one.utterance.window_count)
         alike = None
         if heard.utterance.window_count:
@@ -159,7 +164,7 @@ class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
     async def _embed(self, request: pb.EmbedRequest, call: edge.Call) -> pb.EmbedResponse:
         call.named(request.request_id)
         model = self._serving.models.named(request.model)
-        with self._serving.unary_place():
+        with self._serving.unary_place(len(request.audio.content)), edge.within("audio"):
             utterance = (await self._recording(model, request, request.audio)).utterance
         if utterance.window_count == 0:
             raise AudioWithoutVoice(utterance.windows_without_variance)
@@ -206,13 +211,18 @@ class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
         )
 
     async def _recording(
-        self, model: LoadedModel, request: pb.CompareRequest | pb.EmbedRequest, audio: pb.Audio
+        self,
+        model: LoadedModel,
+        request: pb.CompareRequest | pb.EmbedRequest,
+        audio: pb.Audio,
+        cut: int | None = None,
     ) -> Heard:
-        return await self._whole(self._hearing(model, request, audio.format), audio.content)
+        hearing = self._hearing(model, request, audio.format, maximum_speech_samples=cut)
+        return await self._whole(hearing, audio.content)
 
     async def _whole(self, hearing: Hearing, content: bytes) -> Heard:
         edge.check_unary_length(content, hearing.audio_format.bytes_per_second)
-        return await hearing.whole(self._serving, edge.pieces_of(content))
+        return await hearing.whole(self._serving, edge.whole(content))
 
 
 def _decided(call: edge.Call, verdict: Verdict) -> None:

@@ -22,6 +22,7 @@ def main() -> None:
         "server.address": "127.0.0.1:0",
         "server.metrics_address": "",
         "store.path": sys.argv[1],
+        "calls.maximum_streams": 100_000,
     }
     settings = config.load(flags=flags)
     asyncio.run(daemon.run(settings, lambda found: print(found.grpc, flush=True), load=load_null))

@@ -96,7 +96,8 @@ class Policy(_message.Message):
     @_builtins.property
     def maximum_net_speech(self) -> _duration_pb2.Duration:
         """At this much net speech the call is settled: `final` is sent at once, and audio beyond it is not
-        used. At least minimum_net_speech and 25 ms; unset: no limit.
+        used. 0.1 s to 24 h and at least minimum_net_speech; unset: no
+        limit.
         """
 
     def __init__(
@@ -348,7 +349,7 @@ class VerificationResult(_message.Message):
     repeated).
     """
     committed_samples: _builtins.int
-    """Wire samples whose windows are already in the average."""
+    """Wire samples whose windows are done: in the average, or left out for want of variance."""
     decision: _audio_pb2.Decision.ValueType
     """The answer for the call: for several targets that of the most alike speaker."""
     reason: _builtins.str
@@ -361,8 +362,8 @@ class VerificationResult(_message.Message):
 
     @_builtins.property
     def net_speech(self) -> _duration_pb2.Duration:
-        """Seconds of voice in the average, the clock of decisions. Until the speech gate exists, this
-        is all audio whose windows are in the average, silence included.
+        """Seconds of voice, the clock of decisions. Until the speech gate exists, this is all audio whose
+        windows are done, silence and windows without variance included.
         """
 
     @_builtins.property
@@ -449,7 +450,9 @@ class VerifyRequest(_message.Message):
     CONFIG_FIELD_NUMBER: _builtins.int
     AUDIO_FIELD_NUMBER: _builtins.int
     audio: _builtins.bytes
-    """Audio bytes in config.audio_format, at most 10 minutes (AUDIO_TOO_LONG). Required."""
+    """Audio bytes in config.audio_format, at most 10 minutes (AUDIO_TOO_LONG), and 64 MiB a
+    message. Required.
+    """
     @_builtins.property
     def config(self) -> Global___VerificationConfig:
         """Required. update_interval is not used."""
@@ -507,7 +510,9 @@ class Audio(_message.Message):
     FORMAT_FIELD_NUMBER: _builtins.int
     CONTENT_FIELD_NUMBER: _builtins.int
     content: _builtins.bytes
-    """Audio bytes in `format`, at most 10 minutes (AUDIO_TOO_LONG). Required."""
+    """Audio bytes in `format`, at most 10 minutes (AUDIO_TOO_LONG), and 64 MiB a
+    message. Required.
+    """
     @_builtins.property
     def format(self) -> _audio_pb2.AudioFormat:
         """Required."""
