@@ -14,11 +14,13 @@ def main() -> None:
     """Run the command line, or say what is missing."""
     try:
         from speakerd_client.cli.app import run
-    except ModuleNotFoundError as error:
-        if error.name not in {"rich", "typer"}:
-            raise
-        sys.stderr.write(_ADVICE)
+    except ImportError as error:
+        missing = error.name in {"rich", "typer"}
+        sys.stderr.write(_ADVICE if missing else f"speakerctl: cannot start: {error}\n")
         sys.exit(3)
+    except KeyboardInterrupt:
+        sys.stderr.write("speakerctl: interrupted\n")
+        sys.exit(130)
     sys.exit(run())
 
 

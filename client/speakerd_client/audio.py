@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from speakerd_client.checks import require
 from speakerd_client.errors import AudioFileError
 
 _WAV_PCM, _WAV_FLOAT, _WAV_ALAW, _WAV_MULAW, _WAV_EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
@@ -45,6 +46,13 @@ class AudioFormat:
     sample_rate_hz: int = 16000
     """Samples per second, 8000 to 48000."""
 
+    def __post_init__(self) -> None:
+        """Raise TypeError or ValueError for what cannot be a format."""
+        require(self.encoding, Encoding, "encoding", "an Encoding such as Encoding.MULAW")
+        require(self.sample_rate_hz, int, "sample_rate_hz", "a whole number of Hz such as 8000")
+        if self.sample_rate_hz < 1:
+            raise ValueError(f"sample_rate_hz must be above 0, not {self.sample_rate_hz}")
+
     @property
     def bytes_per_second(self) -> int:
         """Bytes of one second of audio."""
@@ -59,6 +67,11 @@ class Audio:
     """The samples, in `format`."""
     format: AudioFormat
     """How to read them."""
+
+    def __post_init__(self) -> None:
+        """Raise TypeError for what cannot be a recording."""
+        require(self.content, bytes, "content", "bytes (of an array: array.tobytes())")
+        require(self.format, AudioFormat, "format", "an AudioFormat")
 
     @property
     def duration_s(self) -> float:
@@ -114,20 +127,18 @@ def read_audio(path: str | Path, channel: int | None = None) -> Audio:
     """
     try:
         return read_wav(path, channel)
-    except AudioFileError:
-        if not Path(path).is_file():
-            raise
-        if _is_readable_wav(path):
+    except AudioFileError as error:
+        if isinstance(error.__cause__, OSError) or _is_readable_wav(path):
             raise
     try:
         import soundfile
-    except ImportError as error:
+    except (ImportError, OSError) as error:
         raise AudioFileError(
             f"{path}: only plain WAV is read without more; pip install 'speakerd-client[files]'"
         ) from error
     try:
         samples, rate_hz = soundfile.read(str(path), dtype="int16", always_2d=True)
-    except soundfile.SoundFileError as error:
+    except (soundfile.SoundFileError, TypeError, ValueError) as error:
         raise AudioFileError(f"{path}: not an audio file that can be read ({error})") from error
     content = samples.astype("<i2").tobytes()
     picked = _one_channel(path, content, 2, samples.shape[1], channel)
@@ -152,8 +163,8 @@ def _wav_header(fmt: bytes) -> tuple[int, int, int, int]:
     kind, channels, rate_hz, _, _, bits = struct.unpack_from("<HHIIHH", fmt)
     if kind == _WAV_EXTENSIBLE:
         (kind,) = struct.unpack_from("<H", fmt, 24)
-    if channels < 1:
-        raise ValueError("no channel")
+    if channels < 1 or rate_hz < 1:
+        raise ValueError("no channel, or no sample rate")
     return kind, channels, rate_hz, bits
 
 

@@ -10,7 +10,8 @@ import asyncio
 import atexit
 import functools
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
@@ -22,15 +23,21 @@ R = TypeVar("R")
 Update = TypeVar("Update")
 Final = TypeVar("Final")
 
+_THREAD = "speakerd-client"
+_END_LIMIT_S = 5.0
+"""Longest wait for cancelled work to end."""
+
 
 @functools.cache
 def _loop() -> asyncio.AbstractEventLoop:
     """Start the one event loop of all blocking clients; it ends with the process."""
     loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="speakerd-client", daemon=True)
+    thread = threading.Thread(target=loop.run_forever, name=_THREAD, daemon=True)
     thread.start()
 
     def stop() -> None:
+        with suppress(TimeoutError):
+            asyncio.run_coroutine_threadsafe(_break_off(), loop).result(_END_LIMIT_S)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
@@ -40,13 +47,46 @@ def _loop() -> asyncio.AbstractEventLoop:
 
 
 def _run(work: Coroutine[Any, Any, R]) -> R:
-    """Run on the loop and wait; an interrupted wait, such as Ctrl-C, cancels the work."""
-    future = asyncio.run_coroutine_threadsafe(work, _loop())
+    """Run on the loop and wait; an interrupted wait, such as Ctrl-C, ends once the work has."""
+    loop, ended = _loop(), threading.Event()
+    tasks: list[asyncio.Task[R]] = []
+
+    def begin() -> None:
+        tasks.append(loop.create_task(work))
+        tasks[0].add_done_callback(lambda _: ended.set())
+
+    def cancel() -> None:
+        for task in tasks:
+            task.add_done_callback(lambda task: task.cancelled() or task.exception())
+            task.cancel()
+
     try:
-        return future.result()
+        loop.call_soon_threadsafe(begin)
+        ended.wait()
     except BaseException:
-        future.cancel()
+        loop.call_soon_threadsafe(cancel)
+        ended.wait(_END_LIMIT_S)
         raise
+    return tasks[0].result()
+
+
+async def _break_off() -> None:
+    """End what is still going on when the process ends, generators left open among it."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.get_running_loop().shutdown_asyncgens()
+
+
+def _close(items: AsyncGenerator[R, None]) -> None:
+    """Close a generator from wherever its blocking form is dropped.
+
+    At the end of the process it was closed with the loop; on the loop's own thread, where nothing
+    may wait, the loop closes it by its hook for generators that are dropped.
+    """
+    if not _loop().is_closed() and threading.current_thread().name != _THREAD:
+        _run(items.aclose())
 
 
 def _method(
@@ -77,7 +117,7 @@ def _iterator(
             while (item := _run(following())) is not None:
                 yield item
         finally:
-            _run(items.aclose())
+            _close(items)
 
     return method
 

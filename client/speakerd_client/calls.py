@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
@@ -13,6 +14,7 @@ import grpc.aio
 from speakerd.v1 import enrollment_pb2, verification_pb2
 
 from speakerd_client import convert
+from speakerd_client.checks import require_piece
 from speakerd_client.ending import Ending
 from speakerd_client.errors import CallEnded, ServerFailed, TooSlow
 from speakerd_client.records import Enrollment, EnrollmentProgress, EnrollmentSettings
@@ -71,10 +73,12 @@ class StreamCall(ABC, Generic[Update, Final]):
         """Make an audio message."""
 
     async def __aenter__(self) -> Self:
+        if self._rpc is not None:
+            raise ValueError("a call is entered once; make a new one for each `with`")
         self._rpc = self._start()
         self._reader = asyncio.create_task(self._read(Ending(self._rpc)))
         try:
-            await self._write(self._config)
+            await self._push(self._rpc.write, self._config)
             await self._wait(lambda: self._is_open or self.finished)
             self._raise_error()
         except BaseException:
@@ -95,7 +99,10 @@ class StreamCall(ABC, Generic[Update, Final]):
 
     async def __anext__(self) -> Update:
         """Give the next update; ends when the final word is there, see `finish`."""
-        await self._wait(lambda: bool(self._updates) or self.finished, limited=self._half_closed)
+        self._require_entered()
+        await self._wait(
+            lambda: bool(self._updates) or self.finished, limited=lambda: self._half_closed
+        )
         if self._updates:
             return self._updates.popleft()
         self._raise_error()
@@ -106,23 +113,29 @@ class StreamCall(ABC, Generic[Update, Final]):
 
         Raises:
             SpeakerdError: The daemon has ended the call, or `finish` was called before.
+            TypeError: This is no audio.
+            ValueError: The call is not in a `with`.
         """
+        self._require_entered()
+        require_piece(audio)
         if self._half_closed:
             raise CallEnded("the audio of this call was ended; open a new call")
-        view = memoryview(audio)
+        view = memoryview(audio).cast("B")
         for at in range(0, len(view), MESSAGE_BYTES):
             self._raise_error()
             if self.finished:
                 return
-            await self._write(self._audio(bytes(view[at : at + MESSAGE_BYTES])))
+            message = self._audio(bytes(view[at : at + MESSAGE_BYTES]))
+            await self._push(self._rpc.write, message)
 
     async def send_all(self, source: AudioSource) -> None:
         """Send a whole source and end the audio; a failing source ends the call as well."""
         try:
-            async for piece in each(source):
-                await self.send(piece)
-                if self.finished:
-                    return
+            async with aclosing(each(source)) as pieces:
+                async for piece in pieces:
+                    await self.send(piece)
+                    if self.finished:
+                        return
             await self.end()
         # Whatever the user's source raises must reach the task that reads the updates.
         except Exception as error:  # noqa: BLE001
@@ -131,9 +144,11 @@ class StreamCall(ABC, Generic[Update, Final]):
 
     async def end(self) -> None:
         """End the audio; the final word comes next."""
+        self._require_entered()
         if not self._half_closed and not self.finished:
             self._half_closed = True
-            await self._rpc.done_writing()
+            self._news.set()  # who waits for an update waits no longer than timeout_s from now on
+            await self._push(self._rpc.done_writing)
 
     async def finish(self) -> Final:
         """End the audio and wait for the final word."""
@@ -171,10 +186,11 @@ class StreamCall(ABC, Generic[Update, Final]):
             )
         self._news.set()
 
-    async def _write(self, message: Any) -> None:
+    async def _push(self, step: Callable[..., Awaitable[None]], *arguments: Any) -> None:
+        """Write, or end writing, in at most timeout_s."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                await self._rpc.write(message)
+                await step(*arguments)
         except TimeoutError as error:
             raise self._too_slow("took nothing") from error
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
@@ -182,12 +198,14 @@ class StreamCall(ABC, Generic[Update, Final]):
             await self._wait(lambda: self.finished)
             self._raise_error()
 
-    async def _wait(self, ready: Callable[[], bool], limited: bool = True) -> None:
-        """Wait until `ready`; where limited, at most timeout_s from one answer to the next."""
+    async def _wait(
+        self, ready: Callable[[], bool], limited: Callable[[], bool] = lambda: True
+    ) -> None:
+        """Wait until `ready`; while limited, at most timeout_s from one answer to the next."""
         while not ready():
             self._news.clear()
             try:
-                async with asyncio.timeout(self._timeout_s if limited else None):
+                async with asyncio.timeout(self._timeout_s if limited() else None):
                     await self._news.wait()
             except TimeoutError as error:
                 raise self._too_slow("said nothing") from error
@@ -195,6 +213,10 @@ class StreamCall(ABC, Generic[Update, Final]):
     def _too_slow(self, what: str) -> TooSlow:
         message = f"the daemon at {self._address} {what} for {self._timeout_s:g} s"
         return TooSlow(message, request_id=self.request_id)
+
+    def _require_entered(self) -> None:
+        if self._rpc is None:
+            raise ValueError("the call is not open; use it in a `with` (`async with`) block")
 
     def _raise_error(self) -> None:
         if self._error is not None:

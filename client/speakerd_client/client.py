@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 from typing import Any, Self, Unpack
@@ -20,6 +21,7 @@ from speakerd.v1 import (
 from speakerd_client import convert
 from speakerd_client.audio import Audio, AudioFormat
 from speakerd_client.calls import EnrollmentCall, VerificationCall, exchange
+from speakerd_client.checks import require, require_address
 from speakerd_client.errors import CallEnded
 from speakerd_client.records import (
     Enrollment,
@@ -30,14 +32,16 @@ from speakerd_client.records import (
     Speaker,
 )
 from speakerd_client.requests import (
+    MESSAGE_LIMIT_BYTES,
     CompareOptions,
     EnrollOptions,
     ModelOptions,
     Target,
     VerifyOptions,
-    audio_message,
+    check_whole,
+    compare_request,
+    embed_request,
     enrollment_config,
-    policy_message,
     sendable,
     verification_config,
 )
@@ -46,7 +50,15 @@ from speakerd_client.source import AudioSource
 from speakerd_client.status import error_from, status_of
 
 DEFAULT_ADDRESS = "127.0.0.1:8001"
-MESSAGE_LIMIT_BYTES = 64 * 1024 * 1024
+_CHANNEL_OPTIONS = [
+    ("grpc.max_send_message_length", MESSAGE_LIMIT_BYTES),
+    ("grpc.max_receive_message_length", MESSAGE_LIMIT_BYTES),
+    # A daemon that is frozen, or a network that is gone, is noticed during a call.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 0),
+]
+_OR_SHORTER = "take a shorter part of it, or 16 bits a sample"
 
 
 class AsyncClient:
@@ -62,7 +74,15 @@ class AsyncClient:
             address: "host:port" of the daemon.
             timeout_s: Longest wait for one answer: of a whole unary call, and from one answer to
                 the next at the opening and the end of a stream.
+
+        Raises:
+            TypeError: An argument is of the wrong kind.
+            ValueError: The address is no "host:port", or timeout_s is not above 0.
         """
+        require_address(address)
+        require(timeout_s, (int, float), "timeout_s", "a number of seconds")
+        if not 0 < timeout_s < math.inf:
+            raise ValueError(f"timeout_s must be a number of seconds above 0, not {timeout_s!r}")
         self.address = address
         self.timeout_s = timeout_s
         self._open_channel: grpc.aio.Channel | None = None
@@ -89,6 +109,7 @@ class AsyncClient:
         self, target: Target, audio: Audio, **options: Unpack[VerifyOptions]
     ) -> Verification:
         """Verify one whole recording of at most 10 minutes against `target`."""
+        check_whole(audio, advice=f"use verify_stream, or {_OR_SHORTER}")
         with sendable():
             config = verification_config(target, audio.format, **options)
             request = verification_pb2.VerifyRequest(config=config, audio=audio.content)
@@ -100,27 +121,23 @@ class AsyncClient:
         self, first: Audio, second: Audio, **options: Unpack[CompareOptions]
     ) -> Comparison:
         """Compare two recordings; nothing is stored."""
+        check_whole(first, second, advice=_OR_SHORTER)
         with sendable():
-            request = verification_pb2.CompareRequest(
-                first=audio_message(first),
-                second=audio_message(second),
-                policy=policy_message(options.get("policy")),
-                request_id=options.get("request_id", ""),
-                model=options.get("model", ""),
-                samples_per_chunk=options.get("samples_per_chunk"),
-            )
+            request = compare_request(first, second, **options)
         return convert.comparison(await self._unary(self._verification.Compare, request))
 
     async def embed(self, audio: Audio, **options: Unpack[ModelOptions]) -> Embedding:
         """Give the embedding of one recording; nothing is stored."""
+        check_whole(audio, advice=_OR_SHORTER)
         with sendable():
-            request = verification_pb2.EmbedRequest(audio=audio_message(audio), **options)
+            request = embed_request(audio, **options)
         return convert.embedding(await self._unary(self._verification.Embed, request))
 
     async def enroll(
         self, speaker_id: str, audio: Audio, **options: Unpack[EnrollOptions]
     ) -> Enrollment:
         """Add one whole recording to a speaker, who is created where new."""
+        check_whole(audio, advice=f"use enroll_stream for up to 10 minutes, or {_OR_SHORTER}")
         with sendable():
             config = enrollment_config(speaker_id, audio.format, **options)
             request = enrollment_pb2.EnrollSpeakerRequest(config=config, audio=audio.content)
@@ -251,13 +268,7 @@ class AsyncClient:
         if self._closed:
             raise CallEnded("this client was closed")
         if self._open_channel is None:
-            self._open_channel = grpc.aio.insecure_channel(
-                self.address,
-                options=[
-                    ("grpc.max_send_message_length", MESSAGE_LIMIT_BYTES),
-                    ("grpc.max_receive_message_length", MESSAGE_LIMIT_BYTES),
-                ],
-            )
+            self._open_channel = grpc.aio.insecure_channel(self.address, options=_CHANNEL_OPTIONS)
         return self._open_channel
 
     @property

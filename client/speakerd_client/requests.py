@@ -10,8 +10,15 @@ from google.protobuf.duration_pb2 import Duration
 from speakerd.v1 import audio_pb2, enrollment_pb2, verification_pb2
 
 from speakerd_client.audio import Audio, AudioFormat
+from speakerd_client.checks import require
 from speakerd_client.errors import InvalidRequest
 from speakerd_client.results import Everyone, Policy
+
+WHOLE_RECORDING_S = 600
+"""Longest recording that the daemon takes in one message."""
+MESSAGE_LIMIT_BYTES = 64 * 1024 * 1024
+"""Largest message that either side takes."""
+_CONFIG_BYTES = 64 * 1024
 
 Target = str | Sequence[str] | Everyone | None
 """Whom the voice claims to be: one speaker id, several, anyone enrolled, or nobody."""
@@ -64,6 +71,30 @@ def sendable() -> Iterator[None]:
         raise InvalidRequest(f"a value of the request cannot be sent: {error}") from error
 
 
+def check_whole(*recordings: Audio, advice: str) -> None:
+    """Refuse what one message cannot carry, before it is made; `advice` says what to do instead.
+
+    Raises:
+        TypeError: A recording is no Audio.
+        InvalidRequest: One is too long, or all together are too large.
+    """
+    for audio in recordings:
+        require(audio, Audio, "audio", "an Audio: read_audio(path), or Audio(content, format)")
+        if audio.duration_s > WHOLE_RECORDING_S:
+            raise InvalidRequest(
+                f"the recording has {audio.duration_s:.1f} s; at most {WHOLE_RECORDING_S} s"
+                f" (10 minutes) can be sent whole; {advice}",
+                reason="AUDIO_TOO_LONG",
+            )
+    size_bytes = sum(len(audio.content) for audio in recordings)
+    limit_bytes = MESSAGE_LIMIT_BYTES - _CONFIG_BYTES
+    if size_bytes > limit_bytes:
+        raise InvalidRequest(
+            f"the audio has {size_bytes} bytes; one message holds at most {limit_bytes}; {advice}",
+            reason="AUDIO_MESSAGE_TOO_LARGE",
+        )
+
+
 def duration(seconds: float | None) -> Duration | None:
     """Turn seconds into a Duration, to the nanosecond."""
     if seconds is None:
@@ -75,6 +106,7 @@ def duration(seconds: float | None) -> Duration | None:
 
 def audio_format(value: AudioFormat) -> audio_pb2.AudioFormat:
     """Encoding and rate."""
+    require(value, AudioFormat, "audio_format", "an AudioFormat, such as audio.format")
     encoding = audio_pb2.AudioEncoding.Value(f"AUDIO_ENCODING_{value.encoding.name}")
     return audio_pb2.AudioFormat(encoding=encoding, sample_rate_hz=value.sample_rate_hz)
 
@@ -84,10 +116,43 @@ def audio_message(value: Audio) -> verification_pb2.Audio:
     return verification_pb2.Audio(format=audio_format(value.format), content=value.content)
 
 
+def compare_request(
+    first: Audio,
+    second: Audio,
+    *,
+    policy: Policy | None = None,
+    request_id: str = "",
+    model: str = "",
+    samples_per_chunk: int | None = None,
+) -> verification_pb2.CompareRequest:
+    """The request of Compare."""
+    return verification_pb2.CompareRequest(
+        first=audio_message(first),
+        second=audio_message(second),
+        policy=policy_message(policy),
+        request_id=request_id,
+        model=model,
+        samples_per_chunk=samples_per_chunk,
+    )
+
+
+def embed_request(
+    audio: Audio, *, request_id: str = "", model: str = "", samples_per_chunk: int | None = None
+) -> verification_pb2.EmbedRequest:
+    """The request of Embed."""
+    return verification_pb2.EmbedRequest(
+        audio=audio_message(audio),
+        request_id=request_id,
+        model=model,
+        samples_per_chunk=samples_per_chunk,
+    )
+
+
 def policy_message(value: Policy | None) -> verification_pb2.Policy | None:
     """A policy, unset fields left to the daemon."""
     if value is None:
         return None
+    require(value, Policy, "policy", "a Policy or None")
     scale = "UNSPECIFIED" if value.scale is None else value.scale.name
     return verification_pb2.Policy(
         scale=audio_pb2.ScoreScale.Value(f"SCORE_SCALE_{scale}"),

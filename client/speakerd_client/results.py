@@ -9,6 +9,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from speakerd_client.checks import require
+
 
 class Decision(enum.Enum):
     """What the daemon answers about a claim."""
@@ -61,6 +63,11 @@ class Policy:
     """Net speech under which the decision is NOT_ENOUGH_SPEECH."""
     maximum_speech_s: float | None = None
     """Net speech that settles the decision; None: no limit."""
+
+    def __post_init__(self) -> None:
+        """Raise TypeError for a scale that is none."""
+        wanted = "a ScoreScale such as ScoreScale.COSINE, or None"
+        require(self.scale, (ScoreScale, type(None)), "scale", wanted)
 
 
 @dataclass(frozen=True, slots=True)

@@ -250,3 +250,34 @@ async def test_sending_after_finish_is_refused_by_name() -> None:
         await call.finish()
         with pytest.raises(CallEnded, match="open a new call"):
             await call.send(b"ab")
+
+
+async def test_a_daemon_that_freezes_after_the_audio_is_too_slow() -> None:
+    patience_s = 0.3
+
+    async def script(requests: Requests, context: Any) -> Answers:
+        yield OPENED
+        async for _ in requests:
+            pass
+        await asyncio.sleep(10)
+        yield FINAL
+
+    def late() -> Iterator[bytes]:
+        yield bytes(3200)
+        time.sleep(2 * patience_s)  # longer than the patience: a silent source is no silent daemon
+
+    async with scripted(script) as address, AsyncClient(address, timeout_s=patience_s) as client:
+        started_s = time.monotonic()
+        with pytest.raises(TooSlow, match=r"said nothing for 0\.3 s"):
+            await collect(client.verify_stream("alice", late(), FORMAT))
+        assert 2.9 * patience_s < time.monotonic() - started_s < 5
+
+
+async def test_a_call_is_entered_once() -> None:
+    async with (
+        scripted(early_final) as address,
+        AsyncClient(address) as client,
+        client.stream_verify("alice", FORMAT) as call,
+    ):
+        with pytest.raises(ValueError, match="entered once"):
+            await call.__aenter__()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
+from typing import Any
 
 import pytest
 from speakerd_client import AudioFormat, pace
@@ -66,3 +69,40 @@ def test_pieces_come_no_earlier_than_in_a_call() -> None:
     ]
     for number, arrival_s in enumerate(arrivals_s, start=1):
         assert arrival_s >= number * 0.05 - 1e-3
+
+
+@pytest.mark.parametrize("speed", [0, -1.0, float("nan")])
+def test_a_pace_that_is_none_is_refused_at_once(speed: float) -> None:
+    with pytest.raises(ValueError, match="speed must be above 0"):
+        pace([b"a"], AudioFormat(), speed)
+
+
+async def nothing_asynchronous() -> AsyncIterator[Any]:
+    yield None
+
+
+@pytest.mark.parametrize(
+    "source",
+    [[None], iter([None]), iter(["text"]), nothing_asynchronous(), "text", 7, None, {"a": 1}],
+)
+async def test_what_is_no_audio_is_a_type_error(source: Any) -> None:
+    with pytest.raises(TypeError, match="must be bytes"):
+        _ = [piece async for piece in each(source)]
+
+
+async def test_an_iterable_is_read_by_one_thread_that_ends_with_it() -> None:
+    names: set[int] = set()
+
+    def recorded() -> Iterator[bytes]:
+        for _ in range(50):
+            names.add(threading.get_ident())
+            yield b"a"
+
+    assert len([piece async for piece in each(recorded())]) == 50
+    assert len(names) == 1
+    async with aclosing(each(recorded())) as pieces:
+        await anext(pieces)
+    deadline_s = time.monotonic() + 5
+    while "speakerd-source" in [thread.name for thread in threading.enumerate()]:
+        assert time.monotonic() < deadline_s
+        await asyncio.sleep(0.01)

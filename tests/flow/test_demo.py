@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -14,12 +15,22 @@ from support.shared import ROOT
 pytestmark = pytest.mark.timeout(60)
 DEMO = ROOT / "deploy" / "demo"
 SERVES_WITHIN_S = 5.0
+EXPORTED = {
+    "SPEAKERD_SHARED": "absent",
+    "SPEAKERD_REQUIRE_SHARED": "1",
+    "SPEAKERD_CHECKPOINT": "absent.pt",
+    "SPEAKERD_CONFIG": "absent.toml",
+    "SPEAKERD_LOGS_LEVEL": "loud",
+    "SPEAKERD_ADDRESS": "127.0.0.1:1",
+}
+"""What a developer's shell may have set: none of it is the demo's business."""
 
 
 def played(folder: Path, in_folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(folder / "demo.py")],
         cwd=in_folder,
+        env=os.environ | EXPORTED,
         capture_output=True,
         text=True,
         encoding="utf-8",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import io
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -12,12 +14,13 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from speakerd_client.audio import Audio, AudioFormat, Encoding, read_audio
+from speakerd_client.audio import read_audio
 from speakerd_client.blocking import Client
 from speakerd_client.cli import options, render, speakers
-from speakerd_client.cli.live import follow
-from speakerd_client.errors import AudioFileError, InvalidRequest, NotPossible, SpeakerdError
-from speakerd_client.records import EnrollFeedback, Health
+from speakerd_client.cli.live import follow, last
+from speakerd_client.cli.raw import standard_input
+from speakerd_client.errors import SpeakerdError, Unavailable
+from speakerd_client.records import EnrollFeedback, Enrollment, Health
 from speakerd_client.results import Everyone, Verification
 from speakerd_client.source import pace
 
@@ -27,15 +30,33 @@ app = typer.Typer(
     rich_markup_mode=None,
     help=(
         "Talk to a speakerd daemon: enrol speakers, verify and identify voices.\n\n"
-        "Exit codes of verify and identify: 0 accept, 1 reject, 2 no answer (not enough speech,"
-        " not enrolled, undecided, ...). Of every command: 3 error, with the reason on standard"
-        " error; 0 done."
+        "Exit codes of verify and identify: 0 accept, 1 reject, 2 no answer (undecided, not enough"
+        " speech, not enrolled, ...). Of every command: 0 done, 3 error, with the reason on"
+        " standard error, 130 interrupted."
     ),
 )
 app.add_typer(speakers.app, name="speakers")
 
-_EXITS = "Exits with 0 accept, 1 reject, 2 no answer, 3 error."
+_EXITS = "Exits with 0 accept, 1 reject, 2 no answer, 3 error, 130 interrupted."
+_PIECE_MS = 1000
+_ONE_UPDATE_S = 3600.0
 SpeakerId = Annotated[str, typer.Argument(metavar="ID", help="Id of the speaker.")]
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        render.say(f"speakerctl {importlib.metadata.version('speakerd-client')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_say_version, help="Say it and exit."),
+    ] = False,
+) -> None:
+    """Take what comes before the command."""
 
 
 @app.command()
@@ -60,18 +81,24 @@ def enroll(
     with Client(address) as client:
         for path in track(files, "enrolling", console=errors, disable=silent, transient=True):
             try:
-                result = client.enroll(
+                audio = read_audio(path, channel)
+                steps = client.enroll_stream(
                     speaker_id,
-                    read_audio(path, channel),
+                    audio.pieces(_PIECE_MS),
+                    audio.format,
                     domain=domain,
                     samples_per_chunk=samples_per_chunk,
                     minimum_speech_s=minimum_speech,
                     display_name=name,
                 )
-            except (AudioFileError, InvalidRequest, NotPossible) as error:
+                result = last(steps)
+            except Unavailable:
+                raise
+            except SpeakerdError as error:
                 refused += 1
                 render.complain(f"{path}: {render.error_text(error).removeprefix(f'{path}: ')}")
                 continue
+            assert isinstance(result, Enrollment)
             render.say(
                 render.as_json(result) if in_json else render.enrollment_text(str(path), result)
             )
@@ -92,22 +119,24 @@ def verify(
     minimum_speech: options.MinimumSpeech = None,
     message_ms: options.MessageMs = 100,
     realtime: Annotated[
-        bool, typer.Option("--realtime", help="Send a file at the pace of a call.")
+        bool, typer.Option("--realtime", help="Send the audio at the pace of a call.")
     ] = False,
     channel: options.Channel = None,
-    encoding: options.RawEncoding = Encoding.PCM16LE,
-    rate: options.RawRate = 16000,
+    encoding: options.RawEncoding = None,
+    rate: options.RawRate = None,
     in_json: options.Json = False,
 ) -> int:
     """Verify live that a voice is the one it claims to be; a live view on a terminal."""
     if file == "-":
-        wire_format = AudioFormat(encoding, rate)
-        pieces = _standard_input(wire_format, message_ms)
+        options.refuse_idle("raw audio on standard input has one channel", channel=channel)
+        wire_format = options.raw_format(encoding, rate)
+        pieces = standard_input(wire_format, message_ms)
     else:
+        options.refuse_idle("the file says it itself", encoding=encoding, rate=rate)
         audio = read_audio(file, channel)
         wire_format, pieces = audio.format, audio.pieces(message_ms)
-        if realtime:
-            pieces = pace(pieces, wire_format)
+    if realtime:
+        pieces = pace(pieces, wire_format)
     with Client(address) as client:
         updates = client.verify_stream(
             speaker_id,
@@ -137,15 +166,18 @@ def identify(
     in_json: options.Json = False,
 ) -> int:
     """Say who of the enrolled speakers sounds most like a recording."""
-    audio: Audio = read_audio(file, channel)
+    audio = read_audio(file, channel)
     with Client(address) as client:
-        result = client.verify(
+        updates = client.verify_stream(
             Everyone(top),
-            audio,
+            audio.pieces(_PIECE_MS),
+            audio.format,
+            update_interval_s=_ONE_UPDATE_S,
             domain=domain,
             samples_per_chunk=samples_per_chunk,
             policy=options.policy_of(scale, accept_at, minimum_speech),
         )
+        result = last(updates)
     render.say(render.as_json(result) if in_json else render.ranking_text(result))
     return _exit_code(result)
 
@@ -164,7 +196,25 @@ def status(address: options.Address = options.ADDRESS, in_json: options.Json = F
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run speakerctl and give its exit code; failures with a name end in one line."""
+    """Run speakerctl and give its exit code; whatever fails ends in one line."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name that this terminal cannot show must not turn an answer into a failure.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        code = _invoke(arguments)
+    # Python would exit with 1 for what nobody foresaw, and 1 means REJECT here.
+    except Exception as error:  # noqa: BLE001
+        render.complain(f"unforeseen failure, please report it: {type(error).__name__}: {error}")
+        return render.FAILED
+    except KeyboardInterrupt:
+        code = render.INTERRUPTED
+    if code == render.INTERRUPTED:
+        render.complain("interrupted")
+    return code
+
+
+def _invoke(arguments: Sequence[str] | None) -> int:
+    """Run the command; failures with a name end in one line."""
     try:
         code: int | None = app(
             None if arguments is None else list(arguments),
@@ -179,7 +229,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
             render.complain(f"{message} (see speakerctl --help)")
         return render.FAILED
     except typer.Abort:
-        return render.FAILED
+        return render.INTERRUPTED
     except SpeakerdError as error:
         render.complain(render.error_text(error))
         return render.FAILED
@@ -192,11 +242,3 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def _exit_code(result: Verification) -> int:
     return render.EXIT_CODES.get(result.decision, render.NO_ANSWER)
-
-
-def _standard_input(wire_format: AudioFormat, message_ms: int) -> Iterator[bytes]:
-    """Read raw audio as it comes, at most `message_ms` at once."""
-    if sys.stdin.isatty():
-        raise AudioFileError("no audio on standard input; pipe raw samples into `verify ID -`")
-    size_bytes = max(1, wire_format.bytes_per_second * message_ms // 1000)
-    return iter(lambda: sys.stdin.buffer.read1(size_bytes), b"")  # type: ignore[union-attr]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from rich.console import Console
 from rich.live import Live
@@ -19,6 +19,7 @@ from speakerd_client.results import Decision, ScoreScale, Verification
 STYLES = {Decision.ACCEPT: "bold green", Decision.REJECT: "bold red"}
 _BOUNDS = {ScoreScale.COSINE: (0.0, 1.0), ScoreScale.SIMILARITY: (0.5, 1.0)}
 _SHOWN_SCORES = 60
+Item = TypeVar("Item")
 
 
 class LiveView:
@@ -72,18 +73,19 @@ def follow(
 ) -> Verification:
     """Show each update as it comes and give the final; in a pipe nothing is shown before it."""
     if in_json:
-        return _last(updates, lambda update: say(as_json(update)))
+        return last(updates, lambda update: say(as_json(update)))
     if console.is_terminal:
         with LiveView(claim, console) as view:
-            return _last(updates, view.show)
-    return _last(updates, lambda update: None)
+            return last(updates, view.show)
+    return last(updates)
 
 
-def _last(updates: Iterable[Verification], show: Callable[[Verification], None]) -> Verification:
+def last(items: Iterable[Item], show: Callable[[Item], None] = lambda item: None) -> Item:
+    """Show each item as it comes and give the last one, the final answer."""
     final = None
-    for update in updates:
-        show(update)
-        final = update
+    for item in items:
+        show(item)
+        final = item
     if final is None:
         raise ServerFailed("the daemon gave no answer")
     return final

@@ -6,13 +6,30 @@ from typing import Annotated, Literal
 
 import typer
 
-from speakerd_client.audio import Encoding
+from speakerd_client.audio import AudioFormat, Encoding
+from speakerd_client.checks import require_address
 from speakerd_client.client import DEFAULT_ADDRESS
 from speakerd_client.results import Policy, ScoreScale
 
+
+def _address(value: str) -> str:
+    """Refuse what cannot be an address, as the SDK does."""
+    try:
+        require_address(value)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    return value
+
+
 ScaleName = Literal["cosine", "similarity", "asnorm", "llr"]
 Address = Annotated[
-    str, typer.Option("--address", envvar="SPEAKERD_ADDRESS", help="host:port of the daemon.")
+    str,
+    typer.Option(
+        "--address",
+        envvar="SPEAKERD_ADDRESS",
+        callback=_address,
+        help="host:port of the daemon.",
+    ),
 ]
 Domain = Annotated[str, typer.Option("--domain", help="Set of speakers; empty: default.")]
 SamplesPerChunk = Annotated[
@@ -45,12 +62,28 @@ Channel = Annotated[
     int | None, typer.Option("--channel", min=0, help="Channel of a file with several, from 0.")
 ]
 RawEncoding = Annotated[
-    Encoding, typer.Option("--encoding", help="Of raw audio on standard input.")
+    Encoding | None,
+    typer.Option("--encoding", help="Of raw audio on standard input.  [default: pcm16le]"),
 ]
-RawRate = Annotated[int, typer.Option("--rate", help="Hz of raw audio on standard input.")]
+RawRate = Annotated[
+    int | None,
+    typer.Option("--rate", min=1, help="Hz of raw audio on standard input.  [default: 16000]"),
+]
 Json = Annotated[bool, typer.Option("--json", help="JSON, one line for each item.")]
 
 ADDRESS = DEFAULT_ADDRESS
+
+
+def raw_format(encoding: Encoding | None, rate_hz: int | None) -> AudioFormat:
+    """Make the format of raw audio."""
+    return AudioFormat(encoding or Encoding.PCM16LE, rate_hz or 16000)
+
+
+def refuse_idle(reason: str, **given: object) -> None:
+    """Refuse options that were given and would do nothing."""
+    idle = [f"--{name}" for name, value in given.items() if value is not None]
+    if idle:
+        raise typer.BadParameter(f"{' and '.join(idle)} would do nothing: {reason}")
 
 
 def policy_of(

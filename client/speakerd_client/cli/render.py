@@ -17,6 +17,7 @@ from speakerd_client.results import Decision, Verification
 EXIT_CODES = {Decision.ACCEPT: 0, Decision.REJECT: 1}
 NO_ANSWER = 2
 FAILED = 3
+INTERRUPTED = 130
 
 _BARS = "▁▂▃▄▅▆▇█"
 
@@ -28,13 +29,18 @@ def say(text: str) -> None:
 
 
 def complain(text: str) -> None:
-    """Write one line to standard error."""
-    sys.stderr.write(f"speakerctl: {text}\n")
+    """Write one line to standard error, whatever the text."""
+    sys.stderr.write(f"speakerctl: {printable(' '.join(text.splitlines()))}\n")
+
+
+def printable(text: str) -> str:
+    """Escape what could move the cursor or hide text on a terminal."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def as_json(value: Any) -> str:
     """One line of JSON: dataclasses as objects, enums by value, times in ISO 8601."""
-    return json.dumps(_plain(value), ensure_ascii=False, allow_nan=False)
+    return json.dumps(_plain(value), allow_nan=False)
 
 
 def error_text(error: SpeakerdError) -> str:
@@ -61,7 +67,7 @@ def score_text(result: Verification) -> str:
 def verification_text(claim: str, result: Verification) -> str:
     """Give a decision in two lines: the numbers, then why."""
     head = f"{result.decision.name}  {claim}  {score_text(result)}"
-    return f"{head}  {result.net_speech_s:.2f} s of speech\n{result.reason}"
+    return f"{printable(head)}  {result.net_speech_s:.2f} s of speech\n{printable(result.reason)}"
 
 
 def ranking_text(result: Verification) -> str:
@@ -79,7 +85,7 @@ def enrollment_text(name: str, result: Enrollment) -> str:
     """Give what was stored of one file."""
     speaker = result.speaker
     count = len(speaker.recordings)
-    return (
+    return printable(
         f"{speaker.state.name}  {speaker.speaker_id}  {name}  recording {result.recording_id}"
         f"  {count} recording{'s' * (count != 1)}, {speaker.net_speech_s:.2f} s of speech in all"
     )
@@ -154,6 +160,7 @@ def status_text(health: str, info: ServerInfo, models: Sequence[Model], address:
 
 def columns(rows: Sequence[Sequence[str]]) -> list[str]:
     """Align rows of cells; no line is cut, so that a script finds every cell whole."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
