@@ -152,9 +152,9 @@ def test_a_wrong_value_is_refused_even_where_a_later_one_wins(tmp_path: Path) ->
 
 
 def test_lists_are_written_with_commas_or_as_toml(by_file: Loader) -> None:
-    assert by_file("calls.domains", ("one", "two")).calls.domains == ("one", "two")
-    assert by_environment("calls.domains", "one, two").calls.domains == ("one", "two")
-    assert by_flags("calls.domains", "one").calls.domains == ("one",)
+    assert by_file("calls.domains", ("default", "two")).calls.domains == ("default", "two")
+    assert by_environment("calls.domains", "one, default").calls.domains == ("one", "default")
+    assert by_flags("calls.domains", "default").calls.domains == ("default",)
 
 
 @pytest.mark.parametrize("value", ["", ",", "one,,two"])

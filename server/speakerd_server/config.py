@@ -74,7 +74,7 @@ class Setting:
     default: Any
     """Value where nothing is set."""
     limits: Mapping[str, Any]
-    """minimum, maximum, choices."""
+    """minimum, maximum, choices; of a list: each (a pattern), contains (a member)."""
     help: str
     """What it does."""
 
@@ -135,10 +135,7 @@ def _built(given: Mapping[str, Any]) -> Settings:
         kind = typing.get_type_hints(Settings)[section.name]
         prefix = section.name + "."
         mine = {k.removeprefix(prefix): v for k, v in given.items() if k.startswith(prefix)}
-        try:
-            rooms[section.name] = kind(**mine)
-        except ValueError as error:
-            raise SettingInvalid(section.name, "all sources together", str(error)) from None
+        rooms[section.name] = kind(**mine)
     return Settings(**rooms)
 
 
@@ -190,6 +187,12 @@ def _checked(setting: Setting, value: Any, source: str) -> Any:
         kind = "list of names" if is_list else setting.kind.__name__
         raise SettingInvalid(setting.dotted, source, f"{value!r} is not a {kind}") from None
     limits = setting.limits
+    for name in value if "each" in limits else ():
+        if not re.fullmatch(limits["each"], name):
+            problem = f"{name!r} is no name; use up to 64 letters, digits, '.', '_' and '-'"
+            raise SettingInvalid(setting.dotted, source, problem)
+    if "contains" in limits and limits["contains"] not in value:
+        raise SettingInvalid(setting.dotted, source, f"{limits['contains']!r} must be among them")
     lowest, highest = limits.get("minimum"), limits.get("maximum")
     if lowest is not None and not lowest <= value <= highest:
         raise SettingInvalid(

@@ -43,7 +43,8 @@ def test_every_error_carries_its_reason_and_the_call_it_ended(kind: type[Speaker
 @KINDS
 def test_every_error_says_in_words_what_went_wrong(kind: type[SpeakerdError]) -> None:
     status = status_of(made(kind))
-    assert status.message == str(made(kind))
+    assert status.message == made(kind).told
+    assert "speakerd.db" not in status.message
     assert len(status.message) >= 10
     assert not status.message.endswith(".")
 
