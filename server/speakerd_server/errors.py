@@ -620,10 +620,7 @@ class AddressUnavailable(StartFailed):
 
     def __init__(self, address: str, setting: str, cause: str) -> None:
         self.address, self.setting = address, setting
-        super().__init__(
-            f"cannot listen on {address}: {cause}; is another daemon running there?"
-            f" choose another {setting}"
-        )
+        super().__init__(f"cannot listen on {address}: {cause}; choose another {setting}")
 
 
 class StoreUnusable(StartFailed):

@@ -253,3 +253,20 @@ async def test_the_longest_wait_of_a_live_window_is_known() -> None:
             gated.gate.release()
         await asyncio.gather(*futures)
         assert batcher.waited_s == 0.0
+
+
+async def test_long_windows_that_wait_never_hold_the_room_of_short_ones() -> None:
+    slow, other = Gated(), Gated()
+    settings = EngineSettings(maximum_batch_frames=10, offline_windows=2)
+    async with running(slow, other, settings=settings) as batcher:
+        await batcher.submit_offline(window(0, frames=20))
+        longs = [
+            asyncio.ensure_future(batcher.submit_offline(window(n, frames=20))) for n in (1, 2)
+        ]
+        await asyncio.sleep(0.05)
+        async with asyncio.timeout(5):
+            short = await batcher.submit_offline(window(3))
+        for backend in (slow, other):
+            backend.gate.release(10)
+        await short
+        await asyncio.gather(*[await one for one in longs])

@@ -119,11 +119,11 @@ class Batcher:
         """Queue a window of a whole recording, behind live ones, once there is room for it.
 
         A window of more than `maximum_batch_frames` takes long, so one worker is always kept
-        free of those. Raises what `submit` raises.
+        free of those; it waits for that first, so that long ones never hold the room of others.
+        Raises what `submit` raises.
         """
-        rooms = [self._offline]
-        if window.rows.size > self._settings.maximum_batch_frames:
-            rooms.append(self._long)
+        is_long = window.rows.size > self._settings.maximum_batch_frames
+        rooms = [self._long, self._offline] if is_long else [self._offline]
         taken: list[asyncio.Semaphore] = []
         try:
             for room in rooms:

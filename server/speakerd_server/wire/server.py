@@ -92,7 +92,7 @@ class GrpcServer:
         try:
             port = self._server.add_insecure_port(address)
         except RuntimeError:
-            cause = "gRPC cannot bind it"
+            cause = "another program listens there, or this host has no such address"
             raise AddressUnavailable(address, "server.address", cause) from None
         await self._server.start()
         return f"{host}:{port}"
