@@ -1,6 +1,6 @@
 """`python -m speakerd_server` and the executable `speakerd`."""
 
-from speakerd_server.cli import speakerd
+from speakerd_server.cli.app import speakerd
 
 
 def main() -> None:

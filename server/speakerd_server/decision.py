@@ -6,16 +6,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from speakerd_server.cards import Card
 from speakerd_server.errors import PolicyInvalid, ScaleUnavailable
-from speakerd_server.values import (
-    Card,
-    Decision,
-    Policy,
-    ScoreScale,
-    SpeakerScore,
-    SpeakerState,
-    Verdict,
-)
+from speakerd_server.values import Decision, Policy, ScoreScale, SpeakerScore, SpeakerState, Verdict
 
 HIGHEST_MINIMUM_S = 3600.0
 LOWEST_MAXIMUM_S = 0.1
@@ -66,9 +59,9 @@ def policy_for(
         raise PolicyInvalid("scale", "must be set where accept_at or reject_below is")
     scale = scale or ScoreScale.COSINE
     accept = _threshold("accept_at", accept_at, card.accept_at, scale)
-    reject = _threshold("reject_below", reject_below, card.reject_below, scale)
-    if reject_below is None and accept_at is not None:
-        reject = accept
+    reject = accept
+    if reject_below is not None or accept_at is None:
+        reject = _threshold("reject_below", reject_below, card.reject_below, scale)
     if reject > accept:
         raise PolicyInvalid("reject_below", f"{reject:g} is above accept_at, {accept:g}")
     _check_speech(minimum_speech_s, maximum_speech_s)
@@ -111,12 +104,16 @@ def decide(
     return Verdict(first.decision, reason, tuple(scores), speakers_compared)
 
 
-def _threshold(field: str, wanted: float | None, by_card: float, scale: ScoreScale) -> float:
+def _threshold(field: str, wanted: float | None, by_card: float | None, scale: ScoreScale) -> float:
     lowest, highest = scale.of_cosine(-1.0), scale.of_cosine(1.0)
-    default = scale.of_cosine(by_card)
-    if lowest is None or highest is None or default is None:
+    if lowest is None or highest is None:
         raise ScaleUnavailable(scale.value)
     if wanted is None:
+        default = None if by_card is None else scale.of_cosine(by_card)
+        if default is None:
+            raise PolicyInvalid(
+                field, "must be set: the model has no calibrated threshold; set scale too"
+            )
         return default
     if not lowest <= wanted <= highest:
         raise PolicyInvalid(

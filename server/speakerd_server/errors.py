@@ -16,8 +16,13 @@ SpeakerdError
 ├── TooSlow                      StreamIdle  ClientNotReading
 ├── EngineFailed                 BatchFailed  EmbeddingInvalid
 ├── StoreCorrupt
-└── StartFailed                  SettingInvalid  ModelDamaged  ModelUnusable  CheckpointRefused
-                                 AddressUnavailable  StoreUnusable
+├── StartFailed                  SettingInvalid  ModelDamaged  ModelUnusable  CheckpointRefused
+│                                AddressUnavailable  StoreUnusable
+└── JobFailed                    a command over files cannot do its work
+    ├── ExtraMissing  OutputUnusable  OptionInvalid
+    ├── ListInvalid  AudioFileUnusable  VectorsUnusable
+    ├── ExperimentRefused  ArchitectureUnknown  GraphRefused  FrontEndDiffers
+    └── TrialsUnusable  CohortTooSmall  TooFewTrials  ProfileUnusable
 
 `reason` is stable and goes on the wire; `field` names the request field that is wrong, if any;
 numbers are attributes. wire/status.py maps every class to a gRPC code.
@@ -76,6 +81,10 @@ class EngineFailed(SpeakerdError):
 
 class StartFailed(SpeakerdError):
     """The daemon cannot start."""
+
+
+class JobFailed(SpeakerdError):
+    """A command over files cannot do its work; never on the wire."""
 
 
 class ConfigMissing(InvalidInput):
@@ -631,3 +640,152 @@ class StoreUnusable(StartFailed):
     def __init__(self, path: Path, problem: str) -> None:
         self.path, self.problem = path, problem
         super().__init__(f"the enrolment store {path} cannot be used: {problem}")
+
+
+class ExtraMissing(JobFailed):
+    """A command needs packages that are not installed."""
+
+    reason = "EXTRA_MISSING"
+
+    def __init__(self, extra: str, module: str) -> None:
+        self.extra, self.module = extra, module
+        super().__init__(
+            f"this command needs {module}; install it with: pip install 'speakerd-server[{extra}]'"
+        )
+
+
+class OutputUnusable(JobFailed):
+    """A file or folder cannot be written."""
+
+    reason = "OUTPUT_UNUSABLE"
+
+    def __init__(self, path: Path, problem: str) -> None:
+        self.path, self.problem = path, problem
+        super().__init__(f"the output {path} cannot be written: {problem}")
+
+
+class OptionInvalid(JobFailed):
+    """An option of a command is out of its range or contradicts another."""
+
+    reason = "OPTION_INVALID"
+
+    def __init__(self, option: str, problem: str) -> None:
+        self.option, self.problem = option, problem
+        super().__init__(f"{option}: {problem}")
+
+
+class ListInvalid(JobFailed):
+    """A list (wav.scp, xvector.scp, trials, utt2spk) is not as it must be."""
+
+    reason = "LIST_INVALID"
+
+    def __init__(self, path: Path, line: int | None, problem: str) -> None:
+        self.path, self.line, self.problem = path, line, problem
+        where = f"{path}, line {line}" if line is not None else str(path)
+        super().__init__(f"{where}: {problem}")
+
+
+class AudioFileUnusable(JobFailed):
+    """An audio file cannot be read, or has the wrong channels."""
+
+    reason = "AUDIO_FILE_UNUSABLE"
+
+    def __init__(self, path: Path, problem: str) -> None:
+        self.path, self.problem = path, problem
+        super().__init__(f"the audio file {path} cannot be used: {problem}")
+
+
+class VectorsUnusable(JobFailed):
+    """A file of embeddings (ark, npz, npy) is damaged or not what it must be."""
+
+    reason = "VECTORS_UNUSABLE"
+
+    def __init__(self, path: Path, problem: str) -> None:
+        self.path, self.problem = path, problem
+        super().__init__(f"the embeddings in {path} cannot be used: {problem}")
+
+
+class ExperimentRefused(JobFailed):
+    """A WeSpeaker experiment's configuration is not one that can be exported."""
+
+    reason = "EXPERIMENT_REFUSED"
+
+    def __init__(self, path: Path, problem: str) -> None:
+        self.path, self.problem = path, problem
+        super().__init__(f"the experiment {path} cannot be exported: {problem}")
+
+
+class ArchitectureUnknown(JobFailed):
+    """The network, or its pooling, is none that can be exported."""
+
+    reason = "ARCHITECTURE_UNKNOWN"
+
+    def __init__(self, kind: str, name: str, known: Sequence[str]) -> None:
+        self.kind, self.name, self.known = kind, name, tuple(known)
+        super().__init__(f"the {kind} {name} cannot be exported; there is {', '.join(known)}")
+
+
+class GraphRefused(JobFailed):
+    """An ONNX file is no network that can become a bundle."""
+
+    reason = "GRAPH_REFUSED"
+
+    def __init__(self, path: Path, problem: str) -> None:
+        self.path, self.problem = path, problem
+        super().__init__(f"the network {path} is refused: {problem}")
+
+
+class FrontEndDiffers(JobFailed):
+    """The front end's features are not those of torchaudio."""
+
+    reason = "FRONT_END_DIFFERS"
+
+    def __init__(self, difference: float, allowed: float) -> None:
+        self.difference, self.allowed = difference, allowed
+        super().__init__(
+            f"nothing was written: the front end differs from torchaudio's by {difference:.2g} on"
+            f" average, at most {allowed:.2g} is allowed; report this with the versions of both"
+        )
+
+
+class TrialsUnusable(JobFailed):
+    """A trial list cannot be evaluated."""
+
+    reason = "TRIALS_UNUSABLE"
+
+    def __init__(self, path: Path, problem: str) -> None:
+        self.path, self.problem = path, problem
+        super().__init__(f"the trials {path} cannot be evaluated: {problem}")
+
+
+class CohortTooSmall(JobFailed):
+    """A cohort has fewer embeddings than the scores of the top N need."""
+
+    reason = "COHORT_TOO_SMALL"
+
+    def __init__(self, count: int, top_n: int) -> None:
+        self.count, self.top_n = count, top_n
+        super().__init__(
+            f"the cohort has {count} embedding(s), fewer than top N, {top_n};"
+            " give a larger cohort or a smaller N"
+        )
+
+
+class TooFewTrials(JobFailed):
+    """What was asked for cannot be supported by so few trials."""
+
+    reason = "TOO_FEW_TRIALS"
+
+    def __init__(self, what: str, found: int, needed: int, of: str) -> None:
+        self.found, self.needed = found, needed
+        super().__init__(f"{what} needs at least {needed} {of}, there are {found}")
+
+
+class ProfileUnusable(JobFailed):
+    """A calibration profile is damaged or is one of another model."""
+
+    reason = "PROFILE_UNUSABLE"
+
+    def __init__(self, path: Path, problem: str) -> None:
+        self.path, self.problem = path, problem
+        super().__init__(f"the calibration profile {path} cannot be used: {problem}")

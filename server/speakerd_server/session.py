@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from speakerd_server.audio.ingest import Ingest
+from speakerd_server.cards import Card
 from speakerd_server.score.running_mean import RunningMean
-from speakerd_server.values import AudioFormat, Card, Float32, Step, Utterance, Window
+from speakerd_server.values import AudioFormat, Float32, Step, Utterance, Window
 from speakerd_server.windows.arithmetic import (
     LONGEST_WINDOW_SAMPLES,
     WHOLE_SIGNAL,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,44 +54,6 @@ class ModelIdentity:
 
     def __str__(self) -> str:
         return f"{self.name}/{self.version} ({self.front_end})"
-
-
-@dataclass(frozen=True, slots=True)
-class Card:
-    """What a model bundle says of itself."""
-
-    identity: ModelIdentity
-    """Name, version and front end."""
-    sample_rate_hz: int
-    """Samples per second the network was trained for."""
-    dim: int
-    """Length of an embedding."""
-    samples_per_chunk: int
-    """Default window length, in samples at sample_rate_hz."""
-    min_frames: int
-    """Fewest frames that the network can take."""
-    accept_at: float
-    """Default accept threshold on the cosine scale."""
-    reject_below: float
-    """Default reject threshold on the cosine scale, at most accept_at."""
-    precision: str
-    """How the weights are stored: float16, float32, int8."""
-    licence: str
-    """SPDX identifier."""
-    origin: str
-    """Where the weights come from."""
-    sha256: str
-    """Of the ONNX file, in hexadecimal."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bundle:
-    """A model ready to be loaded by an engine: the ONNX file, verified, and its card."""
-
-    card: Card
-    """What the bundle says of itself."""
-    onnx_path: Path
-    """File whose SHA-256 is the card's."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,9 +16,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import numpy.typing as npt
+from speakerd_server.cards import Card
 from speakerd_server.engine.onnxruntime_cpu import OnnxRuntimeCpu
 from speakerd_server.models.bundle import load_bundle, shipped_bundle
-from speakerd_server.values import Card, Float32
+from speakerd_server.values import Float32
 from speakerd_server.windows.slicer import Slicer
 from support.error_rates import equal_error_rate
 from support.shared import shared_path
@@ -72,15 +73,16 @@ def embed(backend: OnnxRuntimeCpu, samples: Float32, card: Card) -> Float64:
 def row(speech: str, embeddings: dict[str, Float64], card: Card) -> dict[str, object]:
     """Count errors in percent, as a card names them, and show where the scores lie."""
     same, other = scores(embeddings)
+    accept_at, reject_below = card.accept_at or 0.5, card.reject_below or 0.4
     return {
         "speech": speech,
         "same_speaker_trials": same.size,
         "other_speaker_trials": other.size,
         "equal_error_percent": percent(equal_error_rate(same, other)),
-        "false_accept_percent": percent(float(np.mean(other >= card.accept_at))),
-        "false_reject_percent": percent(float(np.mean(same < card.accept_at))),
-        "same_speaker_below_reject_percent": percent(float(np.mean(same < card.reject_below))),
-        "other_speaker_below_reject_percent": percent(float(np.mean(other < card.reject_below))),
+        "false_accept_percent": percent(float(np.mean(other >= accept_at))),
+        "false_reject_percent": percent(float(np.mean(same < accept_at))),
+        "same_speaker_below_reject_percent": percent(float(np.mean(same < reject_below))),
+        "other_speaker_below_reject_percent": percent(float(np.mean(other < reject_below))),
         "same_speaker_lowest": round(float(same.min()), 3),
         "other_speaker_highest": round(float(other.max()), 3),
     }

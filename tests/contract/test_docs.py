@@ -22,9 +22,10 @@ from prometheus_client.metrics import MetricWrapperBase
 from speakerd.v1 import admin_pb2, audio_pb2, enrollment_pb2, verification_pb2
 from speakerd_client.cli.app import app
 from speakerd_server import errors, metrics
-from speakerd_server.cli import speakerd
+from speakerd_server.cli.app import speakerd
 from speakerd_server.config import CONFIG_VARIABLE, all_settings
-from speakerd_server.models.bundle import CARD_NAME, read_card, shipped_bundle
+from speakerd_server.models.bundle import shipped_bundle
+from speakerd_server.models.card import CARD_NAME, read_card
 from support.daemon import Daemon
 from support.papers import DOCUMENTS, SERVER, blocks, prose, sources, table, text_of
 from support.shared import ROOT

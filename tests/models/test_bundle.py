@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from speakerd_server.errors import ModelDamaged, ModelUnusable
 from speakerd_server.models.bundle import (
-    CARD_NAME,
     ONNX_NAME,
     list_shipped,
     load_bundle,
     shipped_bundle,
 )
+from speakerd_server.models.card import CARD_NAME
 
 
 @pytest.fixture
@@ -33,6 +33,8 @@ def test_the_shipped_bundle_is_whole_and_says_what_it_is() -> None:
     assert (card.sample_rate_hz, card.dim, card.samples_per_chunk) == (16000, 192, 32000)
     assert (card.min_frames, card.precision, card.licence) == (3, "float16", "Apache-2.0")
     assert "iic/speech_campplus_sv_zh_en_16k-common_advanced" in card.origin
+    assert card.reject_below is not None
+    assert card.accept_at is not None
     assert -1 < card.reject_below <= card.accept_at < 1
     assert bundle.onnx_path.stat().st_size < 15_500_000
     assert "Apache License" in (shipped_bundle() / "LICENSE").read_text(encoding="utf-8")

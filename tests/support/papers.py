@@ -18,6 +18,7 @@ DOCUMENTS = (
     ROOT / "server" / "README.md",
     ROOT / "client" / "README.md",
     ROOT / "deploy" / "README.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
 )
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

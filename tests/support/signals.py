@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from speakerd_server.values import Card, Encoding, Float32, ModelIdentity, Window
+from speakerd_server.cards import Calibration, Card, FrontEndDescription
+from speakerd_server.values import Encoding, Float32, ModelIdentity, Window
 
 DIM = 6
 RATES_HZ = (8_000, 11_025, 16_000, 44_100, 48_000)
@@ -20,12 +21,12 @@ def card(samples_per_chunk: int = 32_000) -> Card:
         dim=DIM,
         samples_per_chunk=samples_per_chunk,
         min_frames=3,
-        accept_at=0.5,
-        reject_below=0.3,
         precision="float32",
         licence="Apache-2.0",
         origin="made for tests",
         sha256="0" * 64,
+        front_end=FrontEndDescription("none", 1.0, "povey"),
+        calibration=Calibration(0.5, 0.3, "made for tests"),
     )
 
 

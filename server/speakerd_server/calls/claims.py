@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from speakerd_server.calls.serving import Serving
+from speakerd_server.cards import Card
 from speakerd_server.decision import Comparison, decide
 from speakerd_server.errors import FieldInvalid
 from speakerd_server.score.similarity import cosine
 from speakerd_server.store.ids import check_speaker_id
-from speakerd_server.values import Card, Decision, Policy, SpeakerState, Utterance, Verdict
+from speakerd_server.values import Decision, Policy, SpeakerState, Utterance, Verdict
 
 MAXIMUM_SPEAKERS = 100
 DEFAULT_TOP_K = 5

@@ -123,7 +123,9 @@ class Enrolment:
 
     @property
     def _low(self) -> float:
-        return self.hearing.model.card.reject_below
+        """Threshold of the card; without one nothing is called inconsistent."""
+        low = self.hearing.model.card.reject_below
+        return -1.0 if low is None else low
 
     def _speech_s(self, utterance: Utterance) -> float:
         return utterance.speech_samples / self.hearing.model_rate_hz

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from speakerd_server import metrics
+from speakerd_server.cards import Card
 from speakerd_server.engine.batcher import Batcher
 from speakerd_server.errors import (
     DomainUnknown,
@@ -22,7 +23,6 @@ from speakerd_server.errors import (
     TooManyStreams,
 )
 from speakerd_server.store.enrolment import EnrolmentStore
-from speakerd_server.values import Card
 
 T = TypeVar("T")
 

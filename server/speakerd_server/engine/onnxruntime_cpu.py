@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import onnxruntime as ort
 
+from speakerd_server.cards import Bundle
 from speakerd_server.errors import ModelUnusable
-from speakerd_server.values import Bundle, Float32, Int64
+from speakerd_server.values import Float32, Int64
 
 _LARGE_FRAMES = 4096
 """A batch with more frames than this gives its memory back when it is done."""

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from speakerd_server.cards import FrontEndDescription
 from speakerd_server.values import Float32
 
 FRAME_SAMPLES = 400
@@ -34,21 +35,9 @@ _PI = np.arccos(np.longdouble(-1))
 Extended = NDArray[np.longdouble]
 
 
-@dataclass(frozen=True, slots=True)
-class FrontEndFamily:
-    """What differs between the front ends of two model families."""
-
-    name: str
-    """As in a card."""
-    sample_scale: float
-    """What samples in [-1, 1] are multiplied by."""
-    window: str
-    """hamming or povey."""
-
-
 FAMILIES = {
-    "wespeaker": FrontEndFamily("wespeaker", 32768.0, "hamming"),
-    "3dspeaker": FrontEndFamily("3dspeaker", 1.0, "povey"),
+    "wespeaker": FrontEndDescription("wespeaker", 32768.0, "hamming"),
+    "3dspeaker": FrontEndDescription("3dspeaker", 1.0, "povey"),
 }
 
 
@@ -77,7 +66,7 @@ class FrontEnd:
 
 
 @functools.cache
-def front_end(family: FrontEndFamily) -> FrontEnd:
+def front_end(family: FrontEndDescription) -> FrontEnd:
     """Fold a family's front end."""
     mel = _mel_bank()
     used = np.flatnonzero(mel.any(axis=0))
@@ -89,7 +78,7 @@ def front_end(family: FrontEndFamily) -> FrontEnd:
     return FrontEnd(spectrum.astype(np.float32), both.astype(np.float32))
 
 
-def fingerprint(family: FrontEndFamily) -> str:
+def fingerprint(family: FrontEndDescription) -> str:
     """Name a front end by its family and a digest of all that decides its numbers."""
     description = (
         f"kaldi-fbank rate={_SAMPLE_RATE_HZ} frame={FRAME_SAMPLES} shift={SHIFT_SAMPLES}"
@@ -97,7 +86,7 @@ def fingerprint(family: FrontEndFamily) -> str:
         f" window={family.window} dft={_DFT_POINTS} power mel={MEL_BINS}"
         f" low={_LOW_HZ:g} high={_HIGH_HZ:g} floor=float32-eps log=e dither=0 mean=window"
     )
-    return f"{family.name}-{hashlib.sha256(description.encode()).hexdigest()[:12]}"
+    return f"{family.family}-{hashlib.sha256(description.encode()).hexdigest()[:12]}"
 
 
 def _ramp(length: int) -> Extended:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ import onnx
 from onnx import numpy_helper
 
 from speakerd_server.errors import ModelUnusable
-from speakerd_server.models.bundle import CARD_NAME, ONNX_NAME, load_bundle
+from speakerd_server.models.bundle import ONNX_NAME, load_bundle, write_bundle
 from speakerd_server.models.embedder import SPECTRUM
 from speakerd_server.models.front_end import FAMILIES, fingerprint, front_end
 
@@ -40,18 +40,7 @@ def with_front_end(bundle_folder: Path, family: str, output_folder: Path) -> Pat
     spectrum = np.ascontiguousarray(front_end(FAMILIES[family]).spectrum[:, None, None, :])
     spectra[0].CopyFrom(numpy_helper.from_array(spectrum, SPECTRUM))
     content = model.SerializeToString(deterministic=True)
-    card = (bundle_folder / CARD_NAME).read_text(encoding="utf-8")
-    for line, value in (
-        (bundle.card.sha256, hashlib.sha256(content).hexdigest()),
-        (bundle.card.identity.front_end, fingerprint(FAMILIES[family])),
-        (f'family = "{_family_of(bundle.card.identity.front_end)}"', f'family = "{family}"'),
-    ):
-        card = card.replace(line, value)
-    output_folder.mkdir(parents=True, exist_ok=True)
-    (output_folder / ONNX_NAME).write_bytes(content)
-    (output_folder / CARD_NAME).write_text(card, encoding="utf-8")
-    return output_folder
-
-
-def _family_of(front_end_fingerprint: str) -> str:
-    return front_end_fingerprint.rpartition("-")[0]
+    description = FAMILIES[family]
+    identity = replace(bundle.card.identity, front_end=fingerprint(description))
+    card = replace(bundle.card, identity=identity, front_end=description)
+    return write_bundle(output_folder, card, content)

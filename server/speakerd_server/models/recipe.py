@@ -14,12 +14,14 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from speakerd_server.cards import Calibration, Card, ErrorRates
 from speakerd_server.errors import CheckpointRefused, SpeakerdError
-from speakerd_server.models.bundle import CARD_NAME, ONNX_NAME
+from speakerd_server.models.bundle import write_bundle
 from speakerd_server.models.campplus import DIM, MIN_FRAMES
 from speakerd_server.models.checkpoint import read_checkpoint
 from speakerd_server.models.embedder import build_embedder
 from speakerd_server.models.front_end import FAMILIES, fingerprint, front_end
+from speakerd_server.values import ModelIdentity
 
 NAME, VERSION, FAMILY = "campplus", "1", "3dspeaker"
 CHECKPOINT_NAME = "campplus_cn_en_common.pt"
@@ -38,11 +40,11 @@ TRIALS = (
     "LibriSpeech test-other (Panayotov et al., 2015; CC BY 4.0; https://www.openslr.org/12),"
     " 60 utterances of 6 speakers, all pairs; the thresholds were chosen on the same trials"
 )
-MEASURED: tuple[tuple[str, int, int, float, float, float], ...] = (
-    ("1 s", 270, 1500, 2.59, 0.0, 54.07),
-    ("2 s", 270, 1500, 0.0, 0.0, 1.48),
-    ("4 s", 159, 876, 0.0, 0.0, 0.0),
-    ("whole", 270, 1500, 0.0, 0.0, 0.0),
+MEASURED = (
+    ErrorRates("1 s", 270, 1500, 2.59, 0.0, 54.07),
+    ErrorRates("2 s", 270, 1500, 0.0, 0.0, 1.48),
+    ErrorRates("4 s", 159, 876, 0.0, 0.0, 0.0),
+    ErrorRates("whole", 270, 1500, 0.0, 0.0, 0.0),
 )
 
 
@@ -84,39 +86,28 @@ def make_bundle(checkpoint: bytes, output: Path, *, half_weights: bool = True) -
         half_weights=half_weights,
     )
     licence = LICENCE_FILE.read_bytes()
-    folder = output / NAME / VERSION
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / ONNX_NAME).write_bytes(model)
-    card = card_text(model, "float16" if half_weights else "float32")
-    (folder / CARD_NAME).write_text(card, encoding="utf-8")
+    stated = card("float16" if half_weights else "float32")
+    folder = write_bundle(output / NAME / VERSION, stated, model)
     (folder / LICENCE_FILE.name).write_bytes(licence)
     return folder
 
 
-def card_text(model: bytes, precision: str) -> str:
-    """Write the card of a model file."""
-    return f"""\
-name = "{NAME}"
-version = "{VERSION}"
-sample_rate_hz = 16000
-dim = {DIM}
-samples_per_chunk = 32000
-min_frames = {MIN_FRAMES}
-precision = "{precision}"
-licence = "{LICENCE}"
-origin = "{ORIGIN}"
-sha256 = "{hashlib.sha256(model).hexdigest()}"
-
-[front_end]
-family = "{FAMILY}"
-fingerprint = "{fingerprint(FAMILIES[FAMILY])}"
-
-[calibration]
-scale = "cosine"
-accept_at = {ACCEPT_AT}
-reject_below = {REJECT_BELOW}
-trials = "{TRIALS}"
-{"".join(_measured_table(*row) for row in MEASURED)}"""
+def card(precision: str) -> Card:
+    """Give the card of the model, without the hash of its file."""
+    family = FAMILIES[FAMILY]
+    return Card(
+        identity=ModelIdentity(NAME, VERSION, fingerprint(family)),
+        sample_rate_hz=16000,
+        dim=DIM,
+        samples_per_chunk=32000,
+        min_frames=MIN_FRAMES,
+        precision=precision,
+        licence=LICENCE,
+        origin=ORIGIN,
+        sha256="",
+        front_end=family,
+        calibration=Calibration(ACCEPT_AT, REJECT_BELOW, TRIALS, MEASURED),
+    )
 
 
 def checkpoint_of_wheel(path: Path) -> bytes:
@@ -145,20 +136,6 @@ def read_file(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise CheckpointRefused(f"{path} cannot be read ({error.strerror})") from error
-
-
-def _measured_table(
-    speech: str, same: int, other: int, equal_error: float, accepts: float, rejects: float
-) -> str:
-    return f"""
-[[calibration.measured]]
-speech = "{speech}"
-same_speaker_trials = {same}
-other_speaker_trials = {other}
-equal_error_percent = {equal_error}
-false_accept_percent = {accepts}
-false_reject_percent = {rejects}
-"""
 
 
 if __name__ == "__main__":

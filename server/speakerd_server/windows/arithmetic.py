@@ -6,8 +6,8 @@ padding (snip_edges): 25 ms frames every 10 ms at 16 kHz.
 
 from __future__ import annotations
 
+from speakerd_server.cards import Card
 from speakerd_server.errors import SamplesPerChunkInvalid
-from speakerd_server.values import Card
 
 SAMPLE_RATE_HZ = 16_000
 """Of every model so far, and of the numbers below."""

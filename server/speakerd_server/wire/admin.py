@@ -75,5 +75,5 @@ def _model(model: LoadedModel, *, is_default: bool) -> pb.Model:
     )
 
 
-def _cosine(value: float) -> audio_pb2.Score:
-    return convert.score(value, ScoreScale.COSINE)
+def _cosine(value: float | None) -> audio_pb2.Score | None:
+    return None if value is None else convert.score(value, ScoreScale.COSINE)

@@ -9,10 +9,11 @@ from speakerd.v1 import audio_pb2, enrollment_pb2, verification_pb2
 from speakerd_server import values
 from speakerd_server.audio.decode import check_format
 from speakerd_server.calls.claims import DEFAULT_TOP_K, Target
+from speakerd_server.cards import Card
 from speakerd_server.decision import policy_for
 from speakerd_server.errors import EncodingUnsupported, FieldInvalid, PolicyInvalid
 from speakerd_server.pipeline import Heard
-from speakerd_server.values import AudioFormat, Card, Encoding, Policy, ScoreScale
+from speakerd_server.values import AudioFormat, Encoding, Policy, ScoreScale
 
 ENCODINGS = {
     audio_pb2.AUDIO_ENCODING_PCM16LE: Encoding.PCM16LE,

@@ -39,7 +39,7 @@ def named_errors() -> Iterator[type[SpeakerdError]]:
     waiting: list[type[SpeakerdError]] = [SpeakerdError]
     while waiting:
         kind = waiting.pop()
-        if issubclass(kind, errors.StartFailed):
+        if issubclass(kind, errors.StartFailed | errors.JobFailed):
             continue
         waiting.extend(kind.__subclasses__())
         if "reason" in vars(kind):

@@ -164,11 +164,11 @@ class Model(_message.Message):
 
     @_builtins.property
     def accept_at(self) -> _audio_pb2.Score:
-        """Default accept threshold of its card."""
+        """Default accept threshold of its card; unset where the model was not calibrated."""
 
     @_builtins.property
     def reject_below(self) -> _audio_pb2.Score:
-        """Default reject threshold of its card."""
+        """Default reject threshold of its card; unset where the model was not calibrated."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""speakerd: the daemon's own command line."""
+"""The group of commands, `serve` and `settings`; the others have files of their own."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from speakerd_server import __version__, config, logs
+from speakerd_server.cli.model import model
 from speakerd_server.daemon import Addresses, run
 from speakerd_server.errors import SpeakerdError
 
@@ -92,3 +93,7 @@ def settings(as_json: bool) -> None:
     for row in rows:
         click.echo(f"{row['setting']} = {row['default']}\n    {row['help']}")
         click.echo(f"    {row['variable']}  {row['flag']}\n")
+
+
+for _command in (model,):
+    speakerd.add_command(_command)

@@ -1,0 +1,146 @@
+"""What a model bundle says of itself: values, like those of values.py, that only bundles need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from speakerd_server.values import ModelIdentity, ScoreScale
+
+
+@dataclass(frozen=True, slots=True)
+class FrontEndDescription:
+    """How log-mel features are made from samples: all that decides their numbers.
+
+    Frames of 400 samples every 160 at 16 kHz, power spectrum of 512 points, natural log with the
+    floor of float32's epsilon, no dither, no edge padding: those hold for every model.
+    """
+
+    family: str
+    """wespeaker, 3dspeaker, or described."""
+    sample_scale: float
+    """What samples in [-1, 1] are multiplied by."""
+    window: str
+    """hamming, povey, hanning or rectangular."""
+    mel_bins: int = 80
+    """Features of a frame."""
+    low_hz: float = 20.0
+    """Lower edge of the mel bank."""
+    high_hz: float = 8000.0
+    """Upper edge of the mel bank."""
+    pre_emphasis: float = 0.97
+    """Coefficient; 0 for none."""
+    mean_removed: bool = True
+    """Whether the mean over the window's frames is taken off each feature."""
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorRates:
+    """What was measured with the card's thresholds on trials of one length of speech."""
+
+    speech: str
+    """Seconds of speech on each side, such as "2 s", or "whole"."""
+    same_speaker_trials: int
+    """Trials of one person."""
+    other_speaker_trials: int
+    """Trials of two persons."""
+    equal_error_percent: float
+    """Equal error rate."""
+    false_accept_percent: float
+    """Other-speaker trials at or above accept_at."""
+    false_reject_percent: float
+    """Same-speaker trials below accept_at."""
+
+
+@dataclass(frozen=True, slots=True)
+class LlrCalibration:
+    """An affine map from a score to a natural-log likelihood ratio, for one channel type.
+
+    llr = offset + slope * score + shorter * ln(d_min) + longer * ln(d_max), where d_min and d_max
+    are the seconds of net speech of the trial's shorter and longer side.
+    """
+
+    profile: str
+    """Channel type, such as "default" or "telephone"."""
+    scale: ScoreScale
+    """Of the score that goes in: COSINE or ASNORM."""
+    offset: float
+    """In nats."""
+    slope: float
+    """Nats per unit of score, positive."""
+    shorter: float
+    """Nats per unit of ln(d_min); 0 where durations were not fitted."""
+    longer: float
+    """Nats per unit of ln(d_max); 0 where durations were not fitted."""
+    speakers: int
+    """Persons behind the fit."""
+    cllr_before: float
+    """Bits, of the uncalibrated scores taken as they are, on speakers left out of the fit."""
+    cllr_after: float
+    """Bits, of the calibrated ratios, on speakers left out of the fit."""
+    trials: str
+    """What it was fitted on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What scores of a model mean."""
+
+    accept_at: float | None
+    """Default accept threshold on the cosine scale; None: not calibrated."""
+    reject_below: float | None
+    """Default reject threshold on the cosine scale, at most accept_at; None with accept_at."""
+    trials: str
+    """What the thresholds were chosen and measured on."""
+    measured: tuple[ErrorRates, ...] = ()
+    """By length of speech."""
+    llr: tuple[LlrCalibration, ...] = ()
+    """At most one for each profile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What a model bundle says of itself."""
+
+    identity: ModelIdentity
+    """Name, version and front end's fingerprint."""
+    sample_rate_hz: int
+    """Samples per second the network was trained for."""
+    dim: int
+    """Length of an embedding."""
+    samples_per_chunk: int
+    """Default window length, in samples at sample_rate_hz."""
+    min_frames: int
+    """Fewest frames that the network can take."""
+    precision: str
+    """How the weights are stored: float16, float32, int8."""
+    licence: str
+    """SPDX identifier, or LicenseRef-unknown."""
+    origin: str
+    """Where the weights come from."""
+    sha256: str
+    """Of the ONNX file, in hexadecimal."""
+    front_end: FrontEndDescription
+    """What identity.front_end is the fingerprint of."""
+    calibration: Calibration
+    """What its scores mean."""
+
+    @property
+    def accept_at(self) -> float | None:
+        """Default accept threshold on the cosine scale; None: not calibrated."""
+        return self.calibration.accept_at
+
+    @property
+    def reject_below(self) -> float | None:
+        """Default reject threshold on the cosine scale; None: not calibrated."""
+        return self.calibration.reject_below
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A model ready to be loaded by an engine: the ONNX file, verified, and its card."""
+
+    card: Card
+    """What the bundle says of itself."""
+    onnx_path: Path
+    """File whose SHA-256 is the card's."""

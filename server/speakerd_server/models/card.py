@@ -1,0 +1,200 @@
+"""The card of a bundle, `card.toml`: read strictly, written by whatever makes or calibrates one."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from speakerd_server.cards import (
+    Calibration,
+    Card,
+    ErrorRates,
+    FrontEndDescription,
+    LlrCalibration,
+)
+from speakerd_server.errors import ModelUnusable
+from speakerd_server.models.front_end import FAMILIES, fingerprint
+from speakerd_server.values import ModelIdentity, ScoreScale
+
+CARD_NAME = "card.toml"
+
+Keys = Mapping[str, type]
+
+_CARD_KEYS: Keys = {
+    "name": str,
+    "version": str,
+    "sample_rate_hz": int,
+    "dim": int,
+    "samples_per_chunk": int,
+    "min_frames": int,
+    "precision": str,
+    "licence": str,
+    "origin": str,
+    "sha256": str,
+    "front_end": dict,
+    "calibration": dict,
+}
+_FRONT_END_KEYS: Keys = {"family": str, "fingerprint": str}
+_DESCRIBED_KEYS: Keys = {
+    "sample_scale": float,
+    "window": str,
+    "mel_bins": int,
+    "low_hz": float,
+    "high_hz": float,
+    "pre_emphasis": float,
+    "mean_removed": bool,
+}
+_CALIBRATION_KEYS: Keys = {"scale": str, "trials": str}
+_THRESHOLD_KEYS: Keys = {"accept_at": float, "reject_below": float}
+_LIST_KEYS: Keys = {"measured": list, "llr": list}
+_MEASURED_KEYS: Keys = {
+    "speech": str,
+    "same_speaker_trials": int,
+    "other_speaker_trials": int,
+    "equal_error_percent": float,
+    "false_accept_percent": float,
+    "false_reject_percent": float,
+}
+LLR_KEYS: Keys = {
+    "profile": str,
+    "scale": str,
+    "offset": float,
+    "slope": float,
+    "shorter": float,
+    "longer": float,
+    "speakers": int,
+    "cllr_before": float,
+    "cllr_after": float,
+    "trials": str,
+}
+"""Of one [[calibration.llr]] table, and of a profile's."""
+
+
+def read_card(folder: Path) -> Card:
+    """Read the card of a bundle strictly.
+
+    Raises:
+        ModelUnusable: The card is missing, is no TOML, lacks a key, has an unknown or a wrong one.
+    """
+    try:
+        table = tomllib.loads((folder / CARD_NAME).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelUnusable(folder, f"{CARD_NAME} cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise ModelUnusable(folder, f"{CARD_NAME} is no TOML ({error})") from error
+    check_keys(folder, "", table, _CARD_KEYS)
+    named = table.pop("front_end")
+    front_end = _front_end(folder, named)
+    card = Card(
+        identity=ModelIdentity(table.pop("name"), table.pop("version"), named["fingerprint"]),
+        front_end=front_end,
+        calibration=_calibration(folder, table.pop("calibration")),
+        **table,
+    )
+    positive = (card.sample_rate_hz, card.dim, card.samples_per_chunk, card.min_frames)
+    if min(positive) < 1:
+        raise ModelUnusable(folder, f"{CARD_NAME}: rates and sizes must be positive")
+    return card
+
+
+def card_text(card: Card) -> str:
+    """Write a card as TOML; `read_card` gives the same card back."""
+    front_end: dict[str, Any] = {
+        "family": card.front_end.family,
+        "fingerprint": card.identity.front_end,
+    }
+    if card.front_end.family not in FAMILIES:
+        front_end |= {key: getattr(card.front_end, key) for key in _DESCRIBED_KEYS}
+    calibration: dict[str, Any] = {"scale": "cosine", "trials": card.calibration.trials}
+    if card.accept_at is not None:
+        calibration |= {"accept_at": card.accept_at, "reject_below": card.reject_below}
+    if card.calibration.measured:
+        calibration["measured"] = [asdict(row) for row in card.calibration.measured]
+    if card.calibration.llr:
+        calibration["llr"] = [llr_table(llr) for llr in card.calibration.llr]
+    table: dict[str, Any] = {"name": card.identity.name, "version": card.identity.version}
+    table |= {
+        field.name: getattr(card, field.name) for field in fields(card) if field.name in _CARD_KEYS
+    }
+    return tomli_w.dumps(table | {"front_end": front_end, "calibration": calibration})
+
+
+def llr_table(llr: LlrCalibration) -> dict[str, Any]:
+    """Give a calibration as the table that stands in a card or a profile."""
+    return asdict(llr) | {"scale": llr.scale.value}
+
+
+def read_llr(path: Path, table: object) -> LlrCalibration:
+    """Read one table of LLR_KEYS; `path` is what an error names. Raises ModelUnusable."""
+    values = check_keys(path, "calibration.llr.", table, LLR_KEYS)
+    if values["scale"] not in (ScoreScale.COSINE.value, ScoreScale.ASNORM.value):
+        raise ModelUnusable(path, "calibration.llr.scale must be cosine or asnorm")
+    if values["slope"] <= 0:
+        raise ModelUnusable(path, "calibration.llr.slope must be positive")
+    return LlrCalibration(**values | {"scale": ScoreScale(values["scale"])})
+
+
+def check_keys(
+    folder: Path, where: str, values: object, keys: Keys, optional: Keys | None = None
+) -> dict[str, Any]:
+    """Give a table that has all of `keys`, perhaps some of `optional`, of the right types.
+
+    `where` is how an error begins a key's name. Raises ModelUnusable.
+    """
+    if not isinstance(values, dict):
+        raise ModelUnusable(folder, f"{where.rstrip('.')} must be a table")
+    known = {**keys, **(optional or {})}
+    unknown, missing = sorted(set(values) - set(known)), sorted(set(keys) - set(values))
+    if unknown or missing:
+        problem = f"does not know {where}{unknown[0]}" if unknown else f"lacks {where}{missing[0]}"
+        raise ModelUnusable(folder, f"{CARD_NAME} {problem}")
+    for key, value in values.items():
+        if type(value) is not known[key]:
+            wanted = known[key].__name__
+            raise ModelUnusable(folder, f"{CARD_NAME}: {where}{key} must be a {wanted}")
+    return values
+
+
+def _front_end(folder: Path, named: object) -> FrontEndDescription:
+    """Read the front end; its fingerprint must be that of this speakerd's."""
+    values = check_keys(folder, "front_end.", named, _FRONT_END_KEYS, _DESCRIBED_KEYS)
+    family = values["family"]
+    if family in FAMILIES:
+        check_keys(folder, "front_end.", named, _FRONT_END_KEYS)
+        description = FAMILIES[family]
+    else:
+        check_keys(folder, "front_end.", named, {**_FRONT_END_KEYS, **_DESCRIBED_KEYS})
+        described = {key: values[key] for key in _DESCRIBED_KEYS}
+        description = FrontEndDescription(family=family, **described)
+    if fingerprint(description) != values["fingerprint"]:
+        problem = f"front_end.fingerprint is not that of {family}, {fingerprint(description)}"
+        raise ModelUnusable(folder, f"{CARD_NAME}: {problem}")
+    return description
+
+
+def _calibration(folder: Path, table: object) -> Calibration:
+    values = check_keys(
+        folder, "calibration.", table, _CALIBRATION_KEYS, {**_THRESHOLD_KEYS, **_LIST_KEYS}
+    )
+    measured = [
+        ErrorRates(**check_keys(folder, "calibration.measured.", row, _MEASURED_KEYS))
+        for row in values.get("measured", [])
+    ]
+    llr = tuple(read_llr(folder, row) for row in values.get("llr", []))
+    if len({one.profile for one in llr}) < len(llr):
+        raise ModelUnusable(folder, f"{CARD_NAME}: calibration.llr has a profile twice")
+    accept_at, reject_below = values.get("accept_at"), values.get("reject_below")
+    given = [number for number in (reject_below, accept_at) if number is not None]
+    fine = len(given) != 1 and all(-1.0 <= number <= 1.0 for number in given)
+    if values["scale"] != "cosine" or not fine or given != sorted(given):
+        raise ModelUnusable(
+            folder,
+            f"{CARD_NAME}: calibration needs -1 <= reject_below <= accept_at <= 1 in cosine,"
+            " or neither",
+        )
+    return Calibration(accept_at, reject_below, values["trials"], tuple(measured), llr)
