@@ -1,7 +1,7 @@
 """The speakerd SDK: live speaker verification in plain Python values.
 
-`AsyncClient` and `Client` (blocking) talk to a daemon; `read_audio`, `read_wav` and `pace` bring
-audio to it; results are frozen dataclasses; failures are the tree of `SpeakerdError`.
+`AsyncClient` and `Client` (blocking) talk to a daemon; `read_audio`, `read_wav`, `read_wav_scp` and
+`pace` bring audio to it; results are frozen dataclasses; failures are the tree of `SpeakerdError`.
 """
 
 from speakerd_client.audio import Audio, AudioFormat, Encoding, read_audio, read_wav
@@ -13,16 +13,20 @@ from speakerd_client.errors import (
     CallEnded,
     Exhausted,
     FieldViolation,
+    InvalidList,
     InvalidRequest,
     NotFound,
     NotOffered,
     NotPossible,
     NotReachable,
+    OutputUnusable,
     ServerFailed,
     SpeakerdError,
     TooSlow,
     Unavailable,
 )
+from speakerd_client.extracting import ExtractedRecording
+from speakerd_client.kaldi import ListedRecording, read_wav_scp
 from speakerd_client.records import (
     EnrollFeedback,
     Enrollment,
@@ -70,15 +74,19 @@ __all__ = [
     "EnrollmentSettings",
     "Everyone",
     "Exhausted",
+    "ExtractedRecording",
     "FieldViolation",
     "Health",
+    "InvalidList",
     "InvalidRequest",
+    "ListedRecording",
     "Model",
     "ModelIdentity",
     "NotFound",
     "NotOffered",
     "NotPossible",
     "NotReachable",
+    "OutputUnusable",
     "Policy",
     "Recording",
     "Score",
@@ -96,4 +104,5 @@ __all__ = [
     "pace",
     "read_audio",
     "read_wav",
+    "read_wav_scp",
 ]

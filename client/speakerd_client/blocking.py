@@ -217,6 +217,7 @@ class Client:
     server_info = _method(AsyncClient.server_info)
     list_models = _method(AsyncClient.list_models)
     health = _method(AsyncClient.health)
+    extract = _iterator(AsyncClient.extract)
     list_speakers = _iterator(AsyncClient.list_speakers)
     verify_stream = _iterator(AsyncClient.verify_stream)
     enroll_stream = _iterator(AsyncClient.enroll_stream)

@@ -18,7 +18,7 @@ from speakerd.v1 import (
     verification_pb2_grpc,
 )
 
-from speakerd_client import convert
+from speakerd_client import convert, extracting
 from speakerd_client.audio import Audio, AudioFormat
 from speakerd_client.calls import EnrollmentCall, VerificationCall, exchange
 from speakerd_client.checks import require, require_address
@@ -132,6 +132,8 @@ class AsyncClient:
         with sendable():
             request = embed_request(audio, **options)
         return convert.embedding(await self._unary(self._verification.Embed, request))
+
+    extract = extracting.extract
 
     async def enroll(
         self, speaker_id: str, audio: Audio, **options: Unpack[EnrollOptions]

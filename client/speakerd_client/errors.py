@@ -11,9 +11,11 @@ SpeakerdError
 ├── NotOffered         UNIMPLEMENTED: what answers there does not offer this call
 ├── ServerFailed       INTERNAL, DATA_LOSS, UNKNOWN: the daemon failed
 ├── AudioFileError     a file cannot be read as audio; nothing was sent
+├── InvalidList        a list of recordings is not as it must be; nothing was sent
+├── OutputUnusable     results cannot be written where they should
 └── CallEnded          audio was sent after the end of the call, or the client was closed
 
-Everything but the last two is made from a gRPC status by `speakerd_client.status`.
+Everything but the last four is made from a gRPC status by `speakerd_client.status`.
 """
 
 from __future__ import annotations
@@ -100,6 +102,14 @@ class ServerFailed(SpeakerdError):
 
 class AudioFileError(SpeakerdError):
     """A file cannot be read as audio; nothing was sent."""
+
+
+class InvalidList(SpeakerdError):
+    """A list of recordings is not as it must be; nothing was sent."""
+
+
+class OutputUnusable(SpeakerdError):
+    """Results cannot be written where they should."""
 
 
 class CallEnded(SpeakerdError):

@@ -17,6 +17,7 @@ from rich.progress import track
 from speakerd_client.audio import read_audio
 from speakerd_client.blocking import Client
 from speakerd_client.cli import options, render, speakers
+from speakerd_client.cli.extract import EXITS, extract
 from speakerd_client.cli.live import follow, last
 from speakerd_client.cli.raw import standard_input
 from speakerd_client.errors import SpeakerdError, Unavailable
@@ -36,6 +37,7 @@ app = typer.Typer(
     ),
 )
 app.add_typer(speakers.app, name="speakers")
+app.command(epilog=EXITS)(extract)
 
 _EXITS = "Exits with 0 accept, 1 reject, 2 no answer, 3 error, 130 interrupted."
 _PIECE_MS = 1000
