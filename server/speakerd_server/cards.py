@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,7 +58,8 @@ class LlrCalibration:
     """An affine map from a score to a natural-log likelihood ratio, for one channel type.
 
     llr = offset + slope * score + shorter * ln(d_min) + longer * ln(d_max), where d_min and d_max
-    are the seconds of net speech of the trial's shorter and longer side.
+    are the seconds of net speech of the trial's shorter and longer side; what is outside of
+    shortest_s to longest_s counts as the nearer of the two.
     """
 
     profile: str
@@ -80,6 +82,10 @@ class LlrCalibration:
     """Bits, of the calibrated ratios, on speakers left out of the fit."""
     trials: str
     """What it was fitted on."""
+    shortest_s: float = 0.0
+    """Seconds of the shortest side behind the fit; 0 where durations were not fitted."""
+    longest_s: float = math.inf
+    """Seconds of the longest side behind the fit; infinite where durations were not fitted."""
 
 
 @dataclass(frozen=True, slots=True)

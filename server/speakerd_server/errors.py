@@ -22,7 +22,8 @@ SpeakerdError
     ├── ExtraMissing  OutputUnusable  OptionInvalid
     ├── ListInvalid  AudioFileUnusable  VectorsUnusable
     ├── ExperimentRefused  ArchitectureUnknown  GraphRefused  FrontEndDiffers
-    └── TrialsUnusable  CohortTooSmall  TooFewTrials  ProfileUnusable
+    └── TrialsUnusable  CohortTooSmall  CohortWithoutSpread  TooFewTrials  ProfileUnusable
+        DurationsMissing
 
 `reason` is stable and goes on the wire; `field` names the request field that is wrong, if any;
 numbers are attributes. wire/status.py maps every class to a gRPC code.
@@ -771,6 +772,19 @@ class CohortTooSmall(JobFailed):
         )
 
 
+class CohortWithoutSpread(JobFailed):
+    """The top N of a cohort are all equally alike to an embedding, so nothing can be divided by."""
+
+    reason = "COHORT_WITHOUT_SPREAD"
+
+    def __init__(self, top_n: int) -> None:
+        self.top_n = top_n
+        super().__init__(
+            f"the {top_n} most alike of the cohort do not differ in their scores, which cannot be"
+            " normalised by them; give N of at least 2 and a cohort of different speakers"
+        )
+
+
 class TooFewTrials(JobFailed):
     """What was asked for cannot be supported by so few trials."""
 
@@ -789,3 +803,17 @@ class ProfileUnusable(JobFailed):
     def __init__(self, path: Path, problem: str) -> None:
         self.path, self.problem = path, problem
         super().__init__(f"the calibration profile {path} cannot be used: {problem}")
+
+
+class DurationsMissing(JobFailed):
+    """A calibration counts with the net speech of both sides, and a trial does not have it."""
+
+    reason = "DURATIONS_MISSING"
+
+    def __init__(self, profile: str, found_s: float | None) -> None:
+        self.profile, self.found_s = profile, found_s
+        found = "there are none" if found_s is None else f"one is {found_s:g}"
+        super().__init__(
+            f"the calibration {profile} needs the seconds of speech of both sides, more than 0,"
+            f" and {found}; give the recordings (--wav-scp), or a calibration without durations"
+        )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from speakerd_server.models.bundle import ONNX_NAME, load_bundle, shipped_bundle
 from speakerd_server.models.embedder import SPECTRUM
 from speakerd_server.models.front_end import FAMILIES, front_end
 from speakerd_server.models.other_front_end import with_front_end
+from support.networks import saved, small_network, taken
 
 
 def spectrum_of(folder: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
@@ -32,6 +34,13 @@ def test_there_and_back_again_gives_the_shipped_file(tmp_path: Path) -> None:
     there = with_front_end(shipped_bundle(), "wespeaker", tmp_path / "there")
     back = with_front_end(there, "3dspeaker", tmp_path / "back")
     assert load_bundle(back).card == load_bundle(shipped_bundle()).card
+
+
+def test_a_mel_bank_that_is_not_the_family_s_is_left_alone(tmp_path: Path) -> None:
+    described = replace(FAMILIES["wespeaker"], family="described", high_hz=7600.0)
+    imported = taken(saved(small_network(), tmp_path / "net.onnx"), described)
+    with pytest.raises(ModelUnusable, match="mel bank or mean removal is not that of 3dspeaker"):
+        with_front_end(imported.folder, "3dspeaker", tmp_path / "copy")
 
 
 def test_a_graph_without_a_front_end_is_refused(tmp_path: Path) -> None:

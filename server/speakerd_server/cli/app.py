@@ -13,6 +13,9 @@ from typing import Any, TypeVar
 import click
 
 from speakerd_server import __version__, config, logs
+from speakerd_server.cli.compare import compare
+from speakerd_server.cli.evaluate import evaluate
+from speakerd_server.cli.extract import extract
 from speakerd_server.cli.model import model
 from speakerd_server.daemon import Addresses, run
 from speakerd_server.errors import SpeakerdError
@@ -95,5 +98,5 @@ def settings(as_json: bool) -> None:
         click.echo(f"    {row['variable']}  {row['flag']}\n")
 
 
-for _command in (model,):
+for _command in (compare, extract, model, evaluate):
     speakerd.add_command(_command)

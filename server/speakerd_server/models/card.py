@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, fields
@@ -18,7 +19,7 @@ from speakerd_server.cards import (
     LlrCalibration,
 )
 from speakerd_server.errors import ModelUnusable
-from speakerd_server.models.front_end import FAMILIES, fingerprint
+from speakerd_server.models.front_end import DESCRIBED, FAMILIES, fingerprint, wrong_in
 from speakerd_server.values import ModelIdentity, ScoreScale
 
 CARD_NAME = "card.toml"
@@ -73,6 +74,8 @@ LLR_KEYS: Keys = {
     "trials": str,
 }
 """Of one [[calibration.llr]] table, and of a profile's."""
+LLR_RANGE_KEYS: Keys = {"shortest_s": float, "longest_s": float}
+"""In such a table too, where durations were fitted."""
 
 
 def read_card(folder: Path) -> Card:
@@ -85,7 +88,7 @@ def read_card(folder: Path) -> Card:
         table = tomllib.loads((folder / CARD_NAME).read_text(encoding="utf-8"))
     except OSError as error:
         raise ModelUnusable(folder, f"{CARD_NAME} cannot be read ({error.strerror})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelUnusable(folder, f"{CARD_NAME} is no TOML ({error})") from error
     check_keys(folder, "", table, _CARD_KEYS)
     named = table.pop("front_end")
@@ -99,6 +102,8 @@ def read_card(folder: Path) -> Card:
     positive = (card.sample_rate_hz, card.dim, card.samples_per_chunk, card.min_frames)
     if min(positive) < 1:
         raise ModelUnusable(folder, f"{CARD_NAME}: rates and sizes must be positive")
+    if not (card.identity.name and card.identity.version):
+        raise ModelUnusable(folder, f"{CARD_NAME}: name and version must not be empty")
     return card
 
 
@@ -109,12 +114,14 @@ def card_text(card: Card) -> str:
         "fingerprint": card.identity.front_end,
     }
     if card.front_end.family not in FAMILIES:
-        front_end |= {key: getattr(card.front_end, key) for key in _DESCRIBED_KEYS}
+        front_end |= _exact(_DESCRIBED_KEYS, asdict(card.front_end))
     calibration: dict[str, Any] = {"scale": "cosine", "trials": card.calibration.trials}
     if card.accept_at is not None:
-        calibration |= {"accept_at": card.accept_at, "reject_below": card.reject_below}
+        calibration |= _exact(_THRESHOLD_KEYS, asdict(card.calibration))
     if card.calibration.measured:
-        calibration["measured"] = [asdict(row) for row in card.calibration.measured]
+        calibration["measured"] = [
+            _exact(_MEASURED_KEYS, asdict(row)) for row in card.calibration.measured
+        ]
     if card.calibration.llr:
         calibration["llr"] = [llr_table(llr) for llr in card.calibration.llr]
     table: dict[str, Any] = {"name": card.identity.name, "version": card.identity.version}
@@ -126,16 +133,19 @@ def card_text(card: Card) -> str:
 
 def llr_table(llr: LlrCalibration) -> dict[str, Any]:
     """Give a calibration as the table that stands in a card or a profile."""
-    return asdict(llr) | {"scale": llr.scale.value}
+    keys = LLR_KEYS if math.isinf(llr.longest_s) else {**LLR_KEYS, **LLR_RANGE_KEYS}
+    return _exact(keys, asdict(llr) | {"scale": llr.scale.value})
 
 
 def read_llr(path: Path, table: object) -> LlrCalibration:
     """Read one table of LLR_KEYS; `path` is what an error names. Raises ModelUnusable."""
-    values = check_keys(path, "calibration.llr.", table, LLR_KEYS)
+    values = check_keys(path, "calibration.llr.", table, LLR_KEYS, LLR_RANGE_KEYS)
     if values["scale"] not in (ScoreScale.COSINE.value, ScoreScale.ASNORM.value):
         raise ModelUnusable(path, "calibration.llr.scale must be cosine or asnorm")
     if values["slope"] <= 0:
         raise ModelUnusable(path, "calibration.llr.slope must be positive")
+    if not 0 <= values.get("shortest_s", 0.0) < values.get("longest_s", math.inf):
+        raise ModelUnusable(path, "calibration.llr needs 0 <= shortest_s < longest_s")
     return LlrCalibration(**values | {"scale": ScoreScale(values["scale"])})
 
 
@@ -157,7 +167,14 @@ def check_keys(
         if type(value) is not known[key]:
             wanted = known[key].__name__
             raise ModelUnusable(folder, f"{CARD_NAME}: {where}{key} must be a {wanted}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ModelUnusable(folder, f"{CARD_NAME}: {where}{key} must be finite")
     return values
+
+
+def _exact(keys: Keys, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the values of `keys`; a whole number that stands for another is written as such."""
+    return {key: float(values[key]) if kind is float else values[key] for key, kind in keys.items()}
 
 
 def _front_end(folder: Path, named: object) -> FrontEndDescription:
@@ -167,24 +184,43 @@ def _front_end(folder: Path, named: object) -> FrontEndDescription:
     if family in FAMILIES:
         check_keys(folder, "front_end.", named, _FRONT_END_KEYS)
         description = FAMILIES[family]
-    else:
+    elif family == DESCRIBED:
         check_keys(folder, "front_end.", named, {**_FRONT_END_KEYS, **_DESCRIBED_KEYS})
         described = {key: values[key] for key in _DESCRIBED_KEYS}
         description = FrontEndDescription(family=family, **described)
+    else:
+        known = ", ".join((*FAMILIES, DESCRIBED))
+        raise ModelUnusable(
+            folder, f"{CARD_NAME}: front_end.family {family!r} is unknown; there is {known}"
+        )
+    wrong = wrong_in(description)
+    if wrong:
+        raise ModelUnusable(folder, f"{CARD_NAME}: front_end.{wrong[0]}: {wrong[1]}")
     if fingerprint(description) != values["fingerprint"]:
         problem = f"front_end.fingerprint is not that of {family}, {fingerprint(description)}"
         raise ModelUnusable(folder, f"{CARD_NAME}: {problem}")
     return description
 
 
+def _measured(folder: Path, table: object) -> ErrorRates:
+    values = check_keys(folder, "calibration.measured.", table, _MEASURED_KEYS)
+    rates = ErrorRates(**values)
+    trials = (rates.same_speaker_trials, rates.other_speaker_trials)
+    percent = (rates.equal_error_percent, rates.false_accept_percent, rates.false_reject_percent)
+    if min(trials) < 0 or not all(0 <= value <= 100 for value in percent):
+        raise ModelUnusable(
+            folder,
+            f"{CARD_NAME}: calibration.measured has a number of trials below 0, or a rate that is"
+            " not between 0 and 100",
+        )
+    return rates
+
+
 def _calibration(folder: Path, table: object) -> Calibration:
     values = check_keys(
         folder, "calibration.", table, _CALIBRATION_KEYS, {**_THRESHOLD_KEYS, **_LIST_KEYS}
     )
-    measured = [
-        ErrorRates(**check_keys(folder, "calibration.measured.", row, _MEASURED_KEYS))
-        for row in values.get("measured", [])
-    ]
+    measured = [_measured(folder, row) for row in values.get("measured", [])]
     llr = tuple(read_llr(folder, row) for row in values.get("llr", []))
     if len({one.profile for one in llr}) < len(llr):
         raise ModelUnusable(folder, f"{CARD_NAME}: calibration.llr has a profile twice")

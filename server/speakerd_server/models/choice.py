@@ -1,11 +1,15 @@
-"""Which model the daemon loads: a shipped one by name, or a bundle's folder."""
+"""Which bundle a name means: a shipped model's, or a folder's."""
 
 from __future__ import annotations
 
+import difflib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from speakerd_server.models.bundle import shipped_bundle
+from speakerd_server.errors import ModelUnusable
+from speakerd_server.models.bundle import list_shipped, shipped_bundle
+from speakerd_server.models.card import CARD_NAME
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,11 +17,102 @@ class ModelSettings:
     """Which model is loaded."""
 
     default: str = "campplus"
-    """Name of a shipped model, or the folder of a bundle (then with a '/' in it)."""
+    """Name of a shipped model (NAME or NAME/VERSION), or the folder of a bundle."""
 
 
 def find_bundle(name: str) -> Path:
-    """Give the folder of a bundle; raises ModelUnusable for a name that is not shipped."""
-    if "/" in name:
-        return Path(name)
-    return shipped_bundle(name)
+    """Give the folder of a bundle.
+
+    Args:
+        name: A shipped model, NAME or NAME/VERSION; or a folder: a bundle's, or that of a model
+            whose versions are folders in it, of which the newest is taken. A shipped model comes
+            before a folder of that name; write ./NAME for the folder.
+
+    Raises:
+        ModelUnusable: Nothing of that name is there; the message tells what is.
+    """
+    folder = Path(name)
+    try:
+        found = _shipped(name)
+        if not found and name and folder.is_dir():
+            found = _bundle_in(folder)
+    except OSError as error:
+        raise ModelUnusable(folder, f"it cannot be read ({error.strerror})") from error
+    if found:
+        return found
+    if name and not _is_path(name):
+        raise ModelUnusable(folder, f"it is neither a folder nor a shipped model; {_known(name)}")
+    problem = "there is no such folder" if name else "its name is empty"
+    raise ModelUnusable(folder, f"{problem}; {_known(name)}")
+
+
+def find_bundles(folder: Path) -> tuple[Path, ...]:
+    """Give the folders of all bundles NAME/VERSION of a folder of models.
+
+    They come by name and then by natural order of version.
+
+    Raises:
+        ModelUnusable: It is no folder that can be read.
+    """
+    try:
+        models = sorted(path for path in folder.iterdir() if path.is_dir())
+        return tuple(version for model in models for version in _versions(model))
+    except OSError as error:
+        raise ModelUnusable(folder, f"it cannot be read ({error.strerror})") from error
+
+
+def shipped_bundles() -> tuple[Path, ...]:
+    """Give the folders of all bundles in the package, by name and natural order of version."""
+    models = (shipped_bundle(name).parent for name in list_shipped())
+    return tuple(version for model in models for version in _versions(model))
+
+
+def newest(versions: list[Path]) -> Path:
+    """Give the last in natural order, in which "10" comes after "9"."""
+    return max(versions, key=_natural)
+
+
+def _shipped(name: str) -> Path | None:
+    model, _, version = name.partition("/")
+    if model not in list_shipped():
+        return None
+    if not version:
+        return newest(_versions(shipped_bundle(model).parent))
+    folder = shipped_bundle(model).parent / version
+    if folder.parent.name == model and (folder / CARD_NAME).is_file():
+        return folder
+    return None
+
+
+def _bundle_in(folder: Path) -> Path:
+    if (folder / CARD_NAME).is_file():
+        return folder
+    versions = _versions(folder)
+    if versions:
+        return newest(versions)
+    models = find_bundles(folder)
+    if models:
+        shown = ", ".join(str(path) for path in models[:5])
+        raise ModelUnusable(folder, f"it holds several bundles, choose one: {shown}")
+    raise ModelUnusable(folder, f"neither it nor a folder of version in it has a {CARD_NAME}")
+
+
+def _versions(folder: Path) -> list[Path]:
+    """Give the bundles in a model's folder, in natural order of version."""
+    return sorted((path.parent for path in folder.glob(f"*/{CARD_NAME}")), key=_natural)
+
+
+def _natural(path: Path) -> list[tuple[int, int, str]]:
+    parts = re.findall(r"\d+|\D+", path.name)
+    return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts]
+
+
+def _is_path(name: str) -> bool:
+    return "/" in name or "\\" in name or name in (".", "..")
+
+
+def _known(name: str) -> str:
+    every = list_shipped()
+    near = difflib.get_close_matches(name.partition("/")[0], every, n=1)
+    meant = f"did you mean {near[0]}? " if near else ""
+    return f"{meant}shipped are {', '.join(every)}; or give a bundle's folder"

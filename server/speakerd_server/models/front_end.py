@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speakerd_server.cards import FrontEndDescription
+from speakerd_server.errors import OptionInvalid
 from speakerd_server.values import Float32
 
 FRAME_SAMPLES = 400
@@ -26,14 +27,19 @@ SHIFT_SAMPLES = 160
 MEL_BINS = 80
 FLOOR = np.float32(1.1920929e-07)
 
-_SAMPLE_RATE_HZ = 16000
+SAMPLE_RATE_HZ = 16000
+WINDOWS = ("hamming", "povey", "hanning", "rectangular")
+
 _DFT_POINTS = 512
-_PRE_EMPHASIS = 0.97
-_LOW_HZ, _HIGH_HZ = 20.0, 8000.0
+_NYQUIST_HZ = SAMPLE_RATE_HZ / 2
+_MOST_MEL_BINS = 256
+_SCALES = (1e-3, 1e6)
 _PI = np.arccos(np.longdouble(-1))
 
 Extended = NDArray[np.longdouble]
 
+DESCRIBED = "described"
+"""Family of a front end that is no family's: its card has all its numbers."""
 
 FAMILIES = {
     "wespeaker": FrontEndDescription("wespeaker", 32768.0, "hamming"),
@@ -48,7 +54,9 @@ class FrontEnd:
     spectrum: Float32
     """float32[2K, 400]: samples in [-1, 1] to the real, then the imaginary parts of K DFT bins."""
     mel: Float32
-    """float32[80, 2K]: squares of those parts to mel energies."""
+    """float32[M, 2K]: squares of those parts to mel energies."""
+    mean_removed: bool = True
+    """Whether the graph takes each feature's mean over a window off; `log_mel` never does."""
 
     def log_mel(self, pcm: Float32) -> Float32:
         """Compute features as the graph does.
@@ -57,7 +65,7 @@ class FrontEnd:
             pcm: float32[n] in [-1, 1] at 16 kHz, n >= 400.
 
         Returns:
-            float32[1 + (n - 400) // 160, 80], natural log, mean not removed.
+            float32[1 + (n - 400) // 160, M], natural log, mean not removed.
         """
         frames = np.lib.stride_tricks.sliding_window_view(pcm, FRAME_SAMPLES)[::SHIFT_SAMPLES]
         energies = np.square(frames @ self.spectrum.T) @ self.mel.T
@@ -66,27 +74,95 @@ class FrontEnd:
 
 
 @functools.cache
-def front_end(family: FrontEndDescription) -> FrontEnd:
-    """Fold a family's front end."""
-    mel = _mel_bank()
+def front_end(description: FrontEndDescription) -> FrontEnd:
+    """Fold a front end.
+
+    Raises:
+        OptionInvalid: A number of the description is out of its range.
+    """
+    _refuse_wrong(description)
+    mel = _mel_bank(description)
     used = np.flatnonzero(mel.any(axis=0))
     turns = _ramp(_DFT_POINTS) / _DFT_POINTS
     angles = 2 * _PI * turns[np.outer(used, np.arange(FRAME_SAMPLES)) % _DFT_POINTS]
     dft = np.concatenate([np.cos(angles), -np.sin(angles)])
-    spectrum = family.sample_scale * _condition(dft * _window(family.window))
+    rows = _condition(dft * _window(description.window), description.pre_emphasis)
     both = np.concatenate([mel[:, used], mel[:, used]], axis=1)
-    return FrontEnd(spectrum.astype(np.float32), both.astype(np.float32))
-
-
-def fingerprint(family: FrontEndDescription) -> str:
-    """Name a front end by its family and a digest of all that decides its numbers."""
-    description = (
-        f"kaldi-fbank rate={_SAMPLE_RATE_HZ} frame={FRAME_SAMPLES} shift={SHIFT_SAMPLES}"
-        f" scale={family.sample_scale:g} dc=removed pre-emphasis={_PRE_EMPHASIS}"
-        f" window={family.window} dft={_DFT_POINTS} power mel={MEL_BINS}"
-        f" low={_LOW_HZ:g} high={_HIGH_HZ:g} floor=float32-eps log=e dither=0 mean=window"
+    return FrontEnd(
+        (description.sample_scale * rows).astype(np.float32),
+        both.astype(np.float32),
+        description.mean_removed,
     )
-    return f"{family.family}-{hashlib.sha256(description.encode()).hexdigest()[:12]}"
+
+
+def fingerprint(description: FrontEndDescription) -> str:
+    """Name a front end by its family and a digest of all that decides its numbers.
+
+    Raises:
+        OptionInvalid: A number of the description is out of its range.
+    """
+    _refuse_wrong(description)
+    exact = {
+        name: _exact(value)
+        for name, value in (
+            ("scale", description.sample_scale),
+            ("pre-emphasis", description.pre_emphasis),
+            ("low", description.low_hz),
+            ("high", upper_edge_hz(description)),
+        )
+    }
+    text = (
+        f"kaldi-fbank rate={SAMPLE_RATE_HZ} frame={FRAME_SAMPLES} shift={SHIFT_SAMPLES}"
+        f" scale={exact['scale']} dc=removed pre-emphasis={exact['pre-emphasis']}"
+        f" window={description.window} dft={_DFT_POINTS} power mel={description.mel_bins}"
+        f" low={exact['low']} high={exact['high']} floor=float32-eps log=e dither=0"
+        f" mean={'window' if description.mean_removed else 'kept'}"
+    )
+    return f"{description.family}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def upper_edge_hz(description: FrontEndDescription) -> float:
+    """Give the mel bank's upper edge; as Kaldi has it, 0 and less count from the Nyquist rate."""
+    high_hz = description.high_hz
+    return high_hz if high_hz > 0 else _NYQUIST_HZ + high_hz
+
+
+def wrong_in(description: FrontEndDescription) -> tuple[str, str] | None:
+    """Give the first field that is out of its range and what is wrong with it, or None."""
+    if description.window not in WINDOWS:
+        return "window", f"{description.window!r} is unknown; there is {', '.join(WINDOWS)}"
+    if not 1 <= description.mel_bins <= _MOST_MEL_BINS:
+        return "mel_bins", f"{description.mel_bins} is not between 1 and {_MOST_MEL_BINS}"
+    if not _SCALES[0] <= description.sample_scale <= _SCALES[1]:
+        low, high = _SCALES
+        return "sample_scale", f"{description.sample_scale:g} is not between {low:g} and {high:g}"
+    if not 0 <= description.pre_emphasis <= 1:
+        return "pre_emphasis", f"{description.pre_emphasis:g} is not between 0 and 1"
+    return _wrong_edges(description)
+
+
+def _wrong_edges(description: FrontEndDescription) -> tuple[str, str] | None:
+    low_hz, high_hz = description.low_hz, upper_edge_hz(description)
+    if not 0 <= low_hz < _NYQUIST_HZ:
+        return "low_hz", f"{low_hz:g} is not between 0 and {_NYQUIST_HZ:g}"
+    if not high_hz <= _NYQUIST_HZ:
+        return "high_hz", f"{description.high_hz:g} is above {_NYQUIST_HZ:g}, half the sample rate"
+    if not low_hz < high_hz:
+        return "high_hz", f"the upper edge, {high_hz:g} Hz, is not above low_hz, {low_hz:g}"
+    if not _mel_bank(description).any():
+        return "high_hz", f"nothing lies between {low_hz:g} and {high_hz:g} Hz"
+    return None
+
+
+def _refuse_wrong(description: FrontEndDescription) -> None:
+    wrong = wrong_in(description)
+    if wrong:
+        raise OptionInvalid(f"front end, {wrong[0]}", wrong[1])
+
+
+def _exact(number: float) -> str:
+    """Write a number so that no other is written alike, and without a needless ".0"."""
+    return repr(float(number) + 0.0).removesuffix(".0")
 
 
 def _ramp(length: int) -> Extended:
@@ -94,14 +170,14 @@ def _ramp(length: int) -> Extended:
     return ramp
 
 
-def _condition(rows: Extended) -> Extended:
+def _condition(rows: Extended, pre_emphasis: float) -> Extended:
     """Put pre-emphasis, then DC removal, before linear maps of a frame: [K, 400].
 
     The first sample is its own predecessor in the pre-emphasis.
     """
     emphasised = rows.copy()
-    emphasised[:, :-1] -= _PRE_EMPHASIS * rows[:, 1:]
-    emphasised[:, 0] -= _PRE_EMPHASIS * rows[:, 0]
+    emphasised[:, :-1] -= pre_emphasis * rows[:, 1:]
+    emphasised[:, 0] -= pre_emphasis * rows[:, 0]
     centred: Extended = emphasised - emphasised.mean(axis=1, keepdims=True)
     return centred
 
@@ -109,9 +185,16 @@ def _condition(rows: Extended) -> Extended:
 def _window(name: str) -> Extended:
     """Kaldi's symmetric windows; Povey's is a Hann window to the power 0.85."""
     cosine = np.cos(2 * _PI * _ramp(FRAME_SAMPLES) / (FRAME_SAMPLES - 1))
-    window: Extended = (
-        0.54 - 0.46 * cosine if name == "hamming" else np.power(0.5 - 0.5 * cosine, 0.85)
-    )
+    window: Extended
+    match name:
+        case "hamming":
+            window = 0.54 - 0.46 * cosine
+        case "povey":
+            window = np.power(0.5 - 0.5 * cosine, 0.85)
+        case "hanning":
+            window = 0.5 - 0.5 * cosine
+        case _:
+            window = np.ones_like(cosine)
     return window
 
 
@@ -120,12 +203,13 @@ def _mel(hz: Any) -> Any:
     return 1127.0 * np.log1p(hz / 700.0)
 
 
-def _mel_bank() -> Extended:
-    """Triangles of equal width on the mel scale: [80, 257]; the Nyquist bin is unused."""
-    low, high = _mel(np.longdouble(_LOW_HZ)), _mel(np.longdouble(_HIGH_HZ))
-    edges = low + (high - low) / (MEL_BINS + 1) * _ramp(MEL_BINS + 2)
+def _mel_bank(description: FrontEndDescription) -> Extended:
+    """Triangles of equal width on the mel scale: [M, 257]; the Nyquist bin is unused."""
+    edges_hz = np.longdouble(description.low_hz), np.longdouble(upper_edge_hz(description))
+    low, high = _mel(edges_hz[0]), _mel(edges_hz[1])
+    edges = low + (high - low) / (description.mel_bins + 1) * _ramp(description.mel_bins + 2)
     left, centre, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
-    bins = _mel(_ramp(_DFT_POINTS // 2 + 1) * (_SAMPLE_RATE_HZ / _DFT_POINTS))[None]
+    bins = _mel(_ramp(_DFT_POINTS // 2 + 1) * (SAMPLE_RATE_HZ / _DFT_POINTS))[None]
     bank: Extended = np.minimum((bins - left) / (centre - left), (right - bins) / (right - centre))
     bank = np.maximum(bank, 0.0)
     bank[:, -1] = 0.0

@@ -9,10 +9,11 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from speakerd_server.cards import FrontEndDescription
 from speakerd_server.errors import ModelUnusable
 from speakerd_server.models.bundle import ONNX_NAME, load_bundle, write_bundle
 from speakerd_server.models.embedder import SPECTRUM
-from speakerd_server.models.front_end import FAMILIES, fingerprint, front_end
+from speakerd_server.models.front_end import FAMILIES, fingerprint, front_end, upper_edge_hz
 
 
 def with_front_end(bundle_folder: Path, family: str, output_folder: Path) -> Path:
@@ -29,18 +30,27 @@ def with_front_end(bundle_folder: Path, family: str, output_folder: Path) -> Pat
         `output_folder`.
 
     Raises:
-        ModelUnusable: The bundle cannot be read, or its graph is not one of the recipe's.
+        ModelUnusable: The bundle cannot be read, its graph is not one of ours, or its mel bank or
+            mean removal is not the family's.
         ModelDamaged: The bundle's ONNX file is not the one that its card describes.
     """
     bundle = load_bundle(bundle_folder)
+    description = FAMILIES[family]
+    if _fixed(bundle.card.front_end) != _fixed(description):
+        raise ModelUnusable(bundle_folder, f"its mel bank or mean removal is not that of {family}")
     model = onnx.load_model_from_string(bundle.onnx_path.read_bytes())
     spectra = [tensor for tensor in model.graph.initializer if tensor.name == SPECTRUM]
     if len(spectra) != 1:
         raise ModelUnusable(bundle_folder, f"{ONNX_NAME} has no array {SPECTRUM}")
-    spectrum = np.ascontiguousarray(front_end(FAMILIES[family]).spectrum[:, None, None, :])
+    spectrum = np.ascontiguousarray(front_end(description).spectrum[:, None, None, :])
     spectra[0].CopyFrom(numpy_helper.from_array(spectrum, SPECTRUM))
     content = model.SerializeToString(deterministic=True)
-    description = FAMILIES[family]
     identity = replace(bundle.card.identity, front_end=fingerprint(description))
     card = replace(bundle.card, identity=identity, front_end=description)
     return write_bundle(output_folder, card, content)
+
+
+def _fixed(description: FrontEndDescription) -> tuple[object, ...]:
+    """Give what a copy cannot change."""
+    edges_hz = (description.low_hz, upper_edge_hz(description))
+    return (description.mel_bins, *edges_hz, description.mean_removed)
