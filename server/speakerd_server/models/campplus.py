@@ -8,6 +8,7 @@ convolution by one, which keeps ONNX Runtime's blocked kernels at work; neither 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -34,14 +35,29 @@ class CamPlusPlus:
     Args:
         graph: Receives nodes and weights.
         parameters: Those of the checkpoint; all are taken.
+        dim: Length of an embedding.
+        mel_bins: Features of a frame, a multiple of 8.
+        pooling: Pools frames [B, C, 1, T] to statistics [B, n C], given C, and says n; without
+            one, mean and unbiased standard deviation without a floor are taken.
     """
 
-    def __init__(self, graph: GraphBuilder, parameters: Parameters) -> None:
+    def __init__(
+        self,
+        graph: GraphBuilder,
+        parameters: Parameters,
+        *,
+        dim: int = DIM,
+        mel_bins: int = _MEL_BINS,
+        pooling: tuple[Callable[[str, int], str], int] | None = None,
+    ) -> None:
         self._graph = graph
         self._parameters = parameters
+        self._dim = dim
+        self._mel_bins = mel_bins
+        self._pooling, self._statistics_count = pooling or (self._statistics, 2)
 
     def add(self, features: str) -> str:
-        """Add the network from mean-free log-mel features [B, 1, 80, T] to embeddings [B, 192].
+        """Add the network from mean-free log-mel features [B, 1, 80, T] to embeddings [B, dim].
 
         Raises:
             CheckpointRefused: A parameter is missing, misshapen or unknown.
@@ -57,7 +73,8 @@ class CamPlusPlus:
                 channels += _GROWTH
             value = self._transit(value, number, channels)
             channels //= 2
-        embeddings = self._dense(self._statistics(value, channels), 2 * channels)
+        statistics = self._pooling(value, channels)
+        embeddings = self._dense(statistics, self._statistics_count * channels)
         self._parameters.finish()
         return embeddings
 
@@ -88,7 +105,7 @@ class CamPlusPlus:
 
     def _first_tdnn(self, value: str) -> str:
         """Kernel 5, stride 2 over time; its kernel spans all frequencies: [B, 128, 1, T/2]."""
-        rows = _MEL_BINS // 8
+        rows = self._mel_bins // 8
         weight = self._parameters.take("xvector.tdnn.linear.weight", _CHANNELS, _HEAD * rows, 5)
         scale, offset = self._parameters.batch_norm("xvector.tdnn.nonlinear.batchnorm", _CHANNELS)
         weight = (weight * scale[:, None, None]).reshape(_CHANNELS, _HEAD, rows, 5)
@@ -161,10 +178,10 @@ class CamPlusPlus:
         return op("Squeeze", both, self._graph.integers(2))
 
     def _dense(self, value: str, channels: int) -> str:
-        weight = self._parameters.take("xvector.dense.linear.weight", DIM, channels, 1)[:, :, 0]
+        weight = self._parameters.take("xvector.dense.linear.weight", self._dim, channels, 1)
         name = "xvector.dense.nonlinear.batchnorm"
-        scale, offset = self._parameters.batch_norm(name, DIM, affine=False)
-        weights = self._graph.weight(weight * scale[:, None]), self._graph.weight(offset)
+        scale, offset = self._parameters.batch_norm(name, self._dim, affine=False)
+        weights = self._graph.weight(weight[:, :, 0] * scale[:, None]), self._graph.weight(offset)
         return self._graph.op("Gemm", value, *weights, transB=1)
 
     def _relu(self, value: str) -> str:

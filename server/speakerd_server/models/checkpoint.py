@@ -32,7 +32,8 @@ _STORAGE_DTYPES = {
     "LongStorage": "<i8",
 }
 
-
+_BEFORE_ZIP = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
+"""How files of the format before the zip archive begin: a pickled number."""
 _NO_ARCHIVE = (
     zipfile.BadZipFile,
     zlib.error,
@@ -67,6 +68,11 @@ def read_checkpoint(content: bytes) -> dict[str, Array]:
     Raises:
         CheckpointRefused: The file is no such archive, or asks for anything but plain tensors.
     """
+    if content.startswith(_BEFORE_ZIP):
+        raise CheckpointRefused(
+            "it is in PyTorch's format of before version 1.6; save it again with"
+            " torch.save(torch.load(FILE, map_location='cpu', weights_only=True), NEW_FILE)"
+        )
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             state = _Reader(archive).load()
