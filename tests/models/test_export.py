@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from speakerd_server.models import recipe
 from speakerd_server.models.bundle import ONNX_NAME, shipped_bundle
-from speakerd_server.models.campplus import CamPlusPlus
+from speakerd_server.models.campplus import DIM, MIN_FRAMES, CamPlusPlus
 from speakerd_server.models.checkpoint import read_checkpoint
+from speakerd_server.models.embedder import Network, features_graph
+from speakerd_server.models.front_end import FAMILIES, MEL_BINS, front_end
 from speakerd_server.models.graph import GraphBuilder
 from speakerd_server.models.parameters import Parameters
 from support.checkpoint import real_checkpoint
@@ -206,3 +208,44 @@ def test_statistics_pooling_agrees_with_torch(torch: Any, frames: int) -> None:
     given = torch.from_numpy(value[:, :, 0])
     wanted = torch.cat([given.mean(-1), given.std(-1, unbiased=True)], dim=1)
     np.testing.assert_allclose(run_block({}, block, value)[:, :, 0, 0], wanted.numpy(), atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def both_networks() -> tuple[ort.InferenceSession, ort.InferenceSession]:
+    """CAM++ as torch exports it and as it is built here, from features, with the real weights."""
+    plain_campplus = importlib.import_module("support.plain_campplus")
+    weights = read_checkpoint(real_checkpoint())
+    network = Network(
+        DIM,
+        MEL_BINS,
+        MIN_FRAMES,
+        lambda graph, value: CamPlusPlus(graph, Parameters(weights)).add(value),
+    )
+    plain, ours = (
+        ort.InferenceSession(content, providers=["CPUExecutionProvider"])
+        for content in (
+            plain_campplus.plain_export(real_checkpoint()),
+            features_graph(network, {}, half_weights=False),
+        )
+    )
+    return plain, ours
+
+
+@pytest.mark.parametrize("frames", [57, 198, 199, 200, 201, 450])
+def test_the_fast_graph_is_the_network_that_torch_exports(
+    torch: Any,
+    request: pytest.FixtureRequest,
+    frames: int,
+) -> None:
+    plain, ours = request.getfixturevalue("both_networks")
+    front = front_end(FAMILIES["3dspeaker"])
+    log_mel = [front.log_mel(eval_utterance(name))[:frames] for name in eval_ids()[:3]]
+    feats = np.stack([one - one.mean(axis=0) for one in log_mel if len(one) == frames])
+    assert len(feats)
+    wanted, found = (
+        each.run(["embs"], {"feats": feats.astype(np.float32)})[0] for each in (plain, ours)
+    )
+    np.testing.assert_allclose(found, wanted, atol=2e-5)
+    cosine = (found.astype(np.float64) * wanted).sum(axis=1)
+    cosine /= np.linalg.norm(found.astype(np.float64), axis=1) * np.linalg.norm(wanted, axis=1)
+    assert cosine.min() >= 0.999999

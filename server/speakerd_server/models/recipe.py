@@ -14,14 +14,14 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from speakerd_server.cards import Calibration, Card, ErrorRates
+from speakerd_server.cards import Calibration, Card, ErrorRates, LlrCalibration
 from speakerd_server.errors import CheckpointRefused, SpeakerdError
 from speakerd_server.models.bundle import write_bundle
 from speakerd_server.models.campplus import DIM, MIN_FRAMES
 from speakerd_server.models.checkpoint import read_checkpoint
 from speakerd_server.models.embedder import build_embedder
 from speakerd_server.models.front_end import FAMILIES, fingerprint, front_end
-from speakerd_server.values import ModelIdentity
+from speakerd_server.values import ModelIdentity, ScoreScale
 
 NAME, VERSION, FAMILY = "campplus", "1", "3dspeaker"
 CHECKPOINT_NAME = "campplus_cn_en_common.pt"
@@ -40,11 +40,31 @@ TRIALS = (
     "LibriSpeech test-other (Panayotov et al., 2015; CC BY 4.0; https://www.openslr.org/12),"
     " 60 utterances of 6 speakers, all pairs; the thresholds were chosen on the same trials"
 )
+FITTED_ON = (
+    "LibriSpeech test-other (Panayotov et al., 2015; CC BY 4.0; https://www.openslr.org/12),"
+    " 60 utterances of 6 speakers, all pairs, whole and cut to 1, 2, 4 and 8 s"
+)
 MEASURED = (
     ErrorRates("1 s", 270, 1500, 2.59, 0.0, 54.07),
     ErrorRates("2 s", 270, 1500, 0.0, 0.0, 1.48),
     ErrorRates("4 s", 159, 876, 0.0, 0.0, 0.0),
     ErrorRates("whole", 270, 1500, 0.0, 0.0, 0.0),
+)
+
+# What `speakerd evaluate --durations 1,2,4,8 --calibrate --with-durations` printed for it.
+LLR = LlrCalibration(
+    profile="default",
+    scale=ScoreScale.COSINE,
+    offset=-8.7083,
+    slope=31.7491,
+    shorter=-3.0918,
+    longer=-1.6209,
+    speakers=6,
+    cllr_before=0.8364,
+    cllr_after=0.0504,
+    trials=FITTED_ON,
+    shortest_s=1.0,
+    longest_s=19.91,
 )
 
 
@@ -106,7 +126,7 @@ def card(precision: str) -> Card:
         origin=ORIGIN,
         sha256="",
         front_end=family,
-        calibration=Calibration(ACCEPT_AT, REJECT_BELOW, TRIALS, MEASURED),
+        calibration=Calibration(ACCEPT_AT, REJECT_BELOW, TRIALS, MEASURED, (LLR,)),
     )
 
 
