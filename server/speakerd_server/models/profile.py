@@ -1,0 +1,141 @@
+"""Where a calibration is kept: a profile, one file for one channel type, or a bundle's card.
+
+A profile is TOML: `format`, the table `model` (name, version and front end's fingerprint of what
+made the embeddings) and the table `llr`, which is that of a card's `calibration.llr`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from speakerd_server.cards import LlrCalibration
+from speakerd_server.errors import ModelUnusable, OutputUnusable, ProfileUnusable
+from speakerd_server.models.card import (
+    CARD_NAME,
+    LLR_KEYS,
+    LLR_RANGE_KEYS,
+    Keys,
+    card_text,
+    llr_table,
+    read_card,
+    read_llr,
+)
+from speakerd_server.values import ModelIdentity
+
+FORMAT = "speakerd-calibration-1"
+"""What the first line of a profile says."""
+
+_LONGEST_BYTES = 1 << 20
+_KEYS: Keys = {"format": str, "model": dict, "llr": dict}
+_MODEL_KEYS: Keys = {"name": str, "version": str, "front_end": str}
+
+
+def write_profile(path: Path, identity: ModelIdentity, llr: LlrCalibration) -> None:
+    """Write a calibration of one model as a profile, whole or not at all.
+
+    Raises:
+        OutputUnusable: The file cannot be written.
+    """
+    model = {key: getattr(identity, key) for key in _MODEL_KEYS}
+    _write_whole(path, tomli_w.dumps({"format": FORMAT, "model": model, "llr": llr_table(llr)}))
+
+
+def read_profile(
+    path: Path, identity: ModelIdentity | None, profile: str | None = None
+) -> LlrCalibration:
+    """Read a profile strictly.
+
+    Args:
+        path: The file.
+        identity: The model that made the embeddings; None where nobody knows (a scp of embeddings).
+        profile: The channel type that it must be of; None: any.
+
+    Raises:
+        ProfileUnusable: The file cannot be read, is no profile, has a key too few or too many or a
+            wrong one, or is a profile of another model or channel type.
+    """
+    table = _checked(path, "", _read_table(path), _KEYS)
+    if table["format"] != FORMAT:
+        raise ProfileUnusable(path, f"its format is {table['format']!r}, not {FORMAT!r}")
+    made_for = ModelIdentity(**_checked(path, "model.", table["model"], _MODEL_KEYS))
+    if identity is not None and made_for != identity:
+        raise ProfileUnusable(path, f"it is one of another model: {made_for}, not {identity}")
+    llr = _checked(path, "llr.", table["llr"], LLR_KEYS, LLR_RANGE_KEYS)
+    if profile is not None and llr["profile"] != profile:
+        raise ProfileUnusable(path, f"it is the profile {llr['profile']!r}, not {profile!r}")
+    try:
+        return read_llr(path, llr)
+    except ModelUnusable as error:
+        raise ProfileUnusable(path, error.problem.removeprefix("calibration.")) from error
+
+
+def add_to_card(folder: Path, llr: LlrCalibration) -> None:
+    """Write a calibration into a bundle's card, in place of one of the same profile name.
+
+    The card is written whole or not at all; comments in it are lost.
+
+    Raises:
+        ModelUnusable: The card is not as it must be; it is left as it is.
+        OutputUnusable: The folder cannot be written, as in an installed package.
+    """
+    card = read_card(folder)
+    others = tuple(one for one in card.calibration.llr if one.profile != llr.profile)
+    calibration = replace(card.calibration, llr=(*others, llr))
+    try:
+        _write_whole(folder / CARD_NAME, card_text(replace(card, calibration=calibration)))
+    except OutputUnusable as error:
+        problem = f"{error.problem}; write a profile of its own instead (--profile-output)"
+        raise OutputUnusable(error.path, problem) from error
+
+
+def _read_table(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            content = file.read(_LONGEST_BYTES + 1)
+    except OSError as error:
+        raise ProfileUnusable(path, f"it cannot be read ({error.strerror})") from error
+    if len(content) > _LONGEST_BYTES:
+        raise ProfileUnusable(path, f"it is longer than {_LONGEST_BYTES} bytes: no profile")
+    try:
+        return tomllib.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ProfileUnusable(path, f"it is no TOML ({error})") from error
+
+
+def _checked(
+    path: Path, where: str, values: Mapping[str, Any], keys: Keys, optional: Keys | None = None
+) -> dict[str, Any]:
+    """Give a table of these keys, each of its type, and only finite numbers."""
+    known = {**keys, **(optional or {})}
+    unknown, missing = sorted(set(values) - set(known)), sorted(set(keys) - set(values))
+    if unknown or missing:
+        problems = [f"{where}{key} is no key of a profile" for key in unknown[:1]]
+        problems += [f"{where}{key} is missing" for key in missing[:1]]
+        raise ProfileUnusable(path, " and ".join(problems))
+    for key, value in values.items():
+        if type(value) is not known[key]:
+            raise ProfileUnusable(path, f"{where}{key} must be a {known[key].__name__}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ProfileUnusable(path, f"{where}{key} must be a finite number, not {value}")
+    return dict(values)
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write beside the file and then put it in its place."""
+    beside = path.with_name(f".{path.name}.new")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        os.replace(beside, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise OutputUnusable(path, error.strerror or str(error)) from error
