@@ -16,12 +16,12 @@ SpeakerdError
 ├── TooSlow                      StreamIdle  ClientNotReading
 ├── EngineFailed                 BatchFailed  EmbeddingInvalid
 ├── StoreCorrupt
-├── StartFailed                  SettingInvalid  ModelDamaged  ModelUnusable  CheckpointRefused
-│                                AddressUnavailable  StoreUnusable
+├── StartFailed                  SettingInvalid  ModelDamaged  ModelUnusable  AddressUnavailable
+│                                StoreUnusable
 └── JobFailed                    a command over files cannot do its work
     ├── ExtraMissing  OutputUnusable  OptionInvalid
     ├── ListInvalid  AudioFileUnusable  VectorsUnusable
-    ├── ExperimentRefused  ArchitectureUnknown  GraphRefused  FrontEndDiffers
+    ├── CheckpointRefused  ExperimentRefused  ArchitectureUnknown  GraphRefused  FrontEndDiffers
     └── TrialsUnusable  CohortTooSmall  CohortWithoutSpread  TooFewTrials  ProfileUnusable
         DurationsMissing
 
@@ -613,7 +613,7 @@ class ModelUnusable(StartFailed):
         super().__init__(f"the model bundle {path} cannot be used: {problem}")
 
 
-class CheckpointRefused(StartFailed):
+class CheckpointRefused(JobFailed):
     """A checkpoint to make a bundle from is not what the recipe needs."""
 
     reason = "CHECKPOINT_REFUSED"

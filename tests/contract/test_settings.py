@@ -139,6 +139,13 @@ def test_every_reason_that_can_stop_the_start_is_explained() -> None:
     assert sorted(rows) == sorted(kind.reason for kind in kinds)
 
 
+def test_every_reason_that_can_stop_work_over_files_is_explained() -> None:
+    _, _, after = text_of(PAPER).partition("| reason | what to do |")
+    cells = re.findall(r"^\| ([A-Z_, ]+) \|", after.split("\n\n", 1)[0], re.MULTILINE)
+    told = [reason for cell in cells for reason in cell.split(", ")]
+    assert sorted(told) == sorted(kind.reason for kind in errors.JobFailed.__subclasses__())
+
+
 @pytest.mark.parametrize(
     ("arguments", "variables", "said"),
     [
