@@ -52,7 +52,7 @@ test: setup-dev
 test-export: setup-export
 	$(BIN)/python -m pytest -m export $(ARGS)
 
-bench: setup-dev
+bench: setup-export
 	for bench in tests/bench/bench_*.py tests/bench/calibrate.py; do $(BIN)/python $$bench || exit 1; done
 
 clean:
