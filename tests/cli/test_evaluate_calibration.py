@@ -237,8 +237,16 @@ def test_several_lists_are_fitted_together_only_when_it_is_known_who_speaks(
 def test_an_output_that_cannot_be_written_is_named(folder: Path, given: list[object]) -> None:
     (folder / "file").write_text("")
     options = ["--model", "campplus", "--calibrate", "--profile-output"]
-    refused(run(*given, *options, folder / "file" / "p.toml"), "OUTPUT_UNUSABLE", "p.toml")
-    refused(run(*given, "--report", folder / "file" / "r.html"), "OUTPUT_UNUSABLE", "r.html")
+    refused(run(*given, *options, folder / "file" / "p.toml"), "OUTPUT_UNUSABLE", "is a file")
+    refused(run(*given, "--report", folder / "file" / "r.html"), "OUTPUT_UNUSABLE", "is a file")
+    (folder / "p.toml").mkdir()
+    refused(run(*given, *options, folder / "p.toml"), "OUTPUT_UNUSABLE", "p.toml")
+
+
+def test_what_cannot_be_written_at_the_end_is_refused_before_any_work(folder: Path) -> None:
+    (folder / "file").write_text("")
+    given = ["--trials", folder / "no list", "--wav-scp", folder / "no recordings"]
+    refused(run(*given, "--report", folder / "file" / "r.html"), "OUTPUT_UNUSABLE")
 
 
 def test_the_report_tells_how_it_was_made_and_no_folder(folder: Path, given: list[object]) -> None:

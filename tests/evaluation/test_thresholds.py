@@ -101,6 +101,13 @@ def test_thirty_false_accepts_make_a_rate_measured() -> None:
     assert suggested(given, 0.02).measured
 
 
+def test_tied_scores_that_leave_no_false_accept_measure_nothing() -> None:
+    given = made(20, 5)
+    tied = replace(given, scores=np.where(given.trials.target, 1.0, 0.0))
+    one = suggested(tied, 0.4)
+    assert (one.far, one.false_accepts, one.measured) == (0.0, 0, False)
+
+
 @pytest.mark.parametrize("target_far", [0.0, -0.1, 0.51, math.nan, math.inf])
 def test_a_rate_out_of_its_range_is_refused(target_far: float) -> None:
     with pytest.raises(OptionInvalid, match="--target-far"):

@@ -133,7 +133,7 @@ def test_an_ark_cut_inside_a_vector_names_whose_it_is(tmp_path: Path) -> None:
 
 def test_an_offset_that_is_none_is_refused(tmp_path: Path) -> None:
     write_ark(tmp_path / "x.ark", tmp_path / "x.scp", pairs())
-    for offset in ("2", "1000000", "0"):
+    for offset in ("2", "1000000", "0", "9" * 20, "9" * 5000):
         (tmp_path / "y.scp").write_text(f"a {tmp_path}/x.ark:{offset}\n")
         assert "a, in " in refusal(tmp_path / "y.scp")
     (tmp_path / "y.scp").write_text(f"a {tmp_path}/x.ark:6[0:3]\n")
@@ -141,6 +141,11 @@ def test_an_offset_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "y.scp").write_text("a copy-vector ark:x.ark ark:- |\n")
     with pytest.raises(ListInvalid, match="never runs"):
         read_vectors(tmp_path / "y.scp")
+
+
+def test_an_ark_that_cannot_be_read_is_refused_with_its_own_reason(tmp_path: Path) -> None:
+    (tmp_path / "y.scp").write_text(f"a {tmp_path}:6\n")
+    assert "Is a directory" in refusal(tmp_path / "y.scp")
 
 
 def test_a_matrix_is_refused_as_one(tmp_path: Path) -> None:

@@ -153,9 +153,8 @@ def _suggestion_text(row: Shown, one: Suggestion) -> str:
         f" of {one.genuine_speakers} speakers",
     ]
     if not one.measured:
-        expected = one.target_far * one.impostor_pairs
         lines.append(
-            f"  An indication, no more: {expected:.3g} of these impostor pairs are to be accepted,"
+            f"  An indication, no more: {one.false_accepts} of these impostor pairs are accepted,"
             " and a rate is called measured from 30 on (Doddington's rule)."
         )
     return "\n".join(lines)

@@ -16,6 +16,7 @@ from speakerd_server.evaluation.evaluating import calibration_for
 from speakerd_server.evaluation.measured import Measured
 from speakerd_server.evaluation.report import labels, write_report
 from speakerd_server.evaluation.report_tables import Shown
+from speakerd_server.evaluation.score_files import make_folder
 from speakerd_server.evaluation.thresholds import check_enough, suggest
 from speakerd_server.evaluation.trials import Trials
 from speakerd_server.evaluation.wanted import Wanted
@@ -59,7 +60,12 @@ class Further:
         return cls(**{name: given.pop(name) for name in (one.name for one in fields(cls))})
 
     def check(self, wanted: Wanted) -> None:
-        """Raise OptionInvalid where an option contradicts another, before any work."""
+        """Refuse options that contradict each other and folders that cannot be written, early.
+
+        Raises:
+            OptionInvalid: An option contradicts another.
+            OutputUnusable: What comes last could not be written.
+        """
         for name in ("with_durations", "fitted_on", "profile_output", "into_card"):
             if getattr(self, name) and not self.calibrate:
                 raise OptionInvalid(f"--{name.replace('_', '-')}", "it needs --calibrate")
@@ -77,6 +83,9 @@ class Further:
         if self.report is not None and self.report.suffix.lower() not in (".html", ".htm"):
             raise OptionInvalid("--report", f"{self.report} does not end in .html")
         self._check_written(wanted)
+        for path in (self.profile_output, self.report):
+            if path is not None:
+                make_folder(path.parent)
 
     def _check_written(self, wanted: Wanted) -> None:
         """Check that what is fitted can say which model it is for."""

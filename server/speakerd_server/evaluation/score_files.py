@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,11 +19,15 @@ def score_file_name(trials: Trials, speech: str = "whole", norm: str = "") -> st
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder for score files, if there is none; raises OutputUnusable."""
+    """Make a folder that files can be written into, if there is none; raises OutputUnusable."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise OutputUnusable(folder, "it is a file, and must be a folder") from error
     except OSError as error:
         raise OutputUnusable(folder, error.strerror or str(error)) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputUnusable(folder, "it is read-only, or another user's")
 
 
 def write_scores(path: Path, trials: Trials, scored: Scored) -> None:
@@ -41,6 +46,8 @@ def write_scores(path: Path, trials: Trials, scored: Scored) -> None:
             file.writelines(_lines(trials, scored))
         os.replace(beside, path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
         raise OutputUnusable(path, error.strerror or str(error)) from error
 
 

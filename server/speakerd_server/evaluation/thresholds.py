@@ -61,8 +61,12 @@ class Suggestion:
     @property
     def measured(self) -> bool:
         """Whether Doddington's rule of 30 holds; else the rate is an indication."""
-        expected = self.target_far * self.impostor_pairs
-        return expected >= FALSE_ACCEPTS_OF_A_MEASURED_RATE - _ROUNDING
+        return self.false_accepts >= FALSE_ACCEPTS_OF_A_MEASURED_RATE
+
+    @property
+    def false_accepts(self) -> int:
+        """Impostor pairs at or above the threshold: where scores are tied, fewer than wanted."""
+        return round(self.far * self.impostor_pairs)
 
     @property
     def smallest_far(self) -> float:
