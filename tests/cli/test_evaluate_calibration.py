@@ -114,7 +114,7 @@ def test_json_has_the_same_numbers(folder: Path, given: list[object]) -> None:
 
 def test_a_profile_is_used_in_place_of_the_card(folder: Path, given: list[object]) -> None:
     path = folder / "p.toml"
-    plain = told(run(*given, "--model", "campplus", "--profile-name", "none", "--json"))
+    plain = told(run(*given, "--json"))
     assert plain["lists"][0]["results"][0]["cllr"] is None
     model = ["--model", "campplus"]
     assert run(*given, *model, "--calibrate", "--profile-output", path).exit_code == 0
@@ -145,6 +145,13 @@ def test_a_calibration_goes_into_the_card_of_a_folder(folder: Path, given: list[
     assert read_card(bundle).calibration.llr[-1].trials == "made trials"
     used = told(run(*given, "--model", bundle, "--profile-name", "x", "--json"))
     assert used["lists"][0]["results"][0]["cllr"] < 1
+
+
+@pytest.mark.parametrize("options", [(), ("--model", "campplus")])
+def test_a_misspelt_channel_type_is_not_taken_for_none(
+    given: list[object], options: tuple[str, ...]
+) -> None:
+    refused(run(*given, *options, "--profile-name", "defualt"), "OPTION_INVALID", "defualt")
 
 
 def test_the_card_of_an_installed_model_is_left_alone(given: list[object]) -> None:

@@ -90,6 +90,6 @@ def test_a_folder_that_cannot_be_made_is_refused_by_name(tmp_path: Path) -> None
 
 def test_a_score_file_that_cannot_be_written_leaves_nothing_beside_it(tmp_path: Path) -> None:
     (tmp_path / "x.score").mkdir()
-    with pytest.raises(OutputUnusable, match="x.score"):
+    with pytest.raises(OutputUnusable, match=r"x\.score"):
         write_scores(tmp_path / "x.score", TRIALS, score_trials(TRIALS, THREE))
     assert [one.name for one in tmp_path.iterdir()] == ["x.score"]

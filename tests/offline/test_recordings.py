@@ -288,7 +288,11 @@ def test_a_raw_format_is_read_as_it_is_written() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "pcm16le", "pcm16:8000", "pcm16le:8k", "pcm16le:-8000", "mulaw:8000:0", "a:1:2:3"]
+    "text",
+    [
+        *("", "pcm16le", "pcm16:8000", "pcm16le:8k", "pcm16le:-8000", "mulaw:8000:0", "a:1:2:3"),
+        f"pcm16le:{'9' * 5000}",
+    ],
 )
 def test_another_raw_format_is_refused(text: str) -> None:
     with pytest.raises(OptionInvalid, match="--raw"):

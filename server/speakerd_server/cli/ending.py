@@ -27,6 +27,12 @@ def ends_plainly(command: Callable[P, int | None]) -> Callable[P, None]:
         except SpeakerdError as error:
             click.echo(f"speakerd: {error} [{error.reason}]", err=True)
             code = NOT_DONE
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            # Files have named errors of their own; this is the answer that finds no place.
+            click.echo(f"speakerd: the answer cannot be written: {error.strerror}", err=True)
+            code = NOT_DONE
         except KeyboardInterrupt:
             click.echo("speakerd: interrupted", err=True)
             code = INTERRUPTED

@@ -83,12 +83,9 @@ class Further:
         if self.report is not None and self.report.suffix.lower() not in (".html", ".htm"):
             raise OptionInvalid("--report", f"{self.report} does not end in .html")
         self._check_written(wanted)
-        for path in (self.profile_output, self.report):
-            if path is not None:
-                make_folder(path.parent)
 
     def _check_written(self, wanted: Wanted) -> None:
-        """Check that what is fitted can say which model it is for."""
+        """Check that what is fitted can say which model it is for, and can be written."""
         if self.profile_name is not None and not self.profile_name.isprintable():
             raise OptionInvalid("--profile-name", "it has characters that cannot be printed")
         for name in ("profile_output", "into_card"):
@@ -101,6 +98,8 @@ class Further:
                 " (--profile-output), or give the bundle's folder as --model"
             )
             raise OptionInvalid("--into-card", problem)
+        for path in filter(None, (self.profile_output, self.report)):
+            make_folder(path.parent)
 
     def check_enough(self, lists: Sequence[Trials]) -> None:
         """Raise TooFewTrials where a list cannot support the wanted rate, before any work."""
@@ -112,12 +111,15 @@ class Further:
         """Give those that may be used: the profile's, or else those of the model's card.
 
         Raises:
+            OptionInvalid: The name is of none of the card's, and of none to be fitted.
             ProfileUnusable: The profile is damaged, of another model, channel type or scale.
             ModelUnusable: The model's card cannot be read.
         """
         card = read_card(find_bundle(wanted.model)) if wanted.model is not None else None
         if self.profile is None:
-            return card.calibration.llr if card else ()
+            known = card.calibration.llr if card else ()
+            self._check_known([one.profile for one in known])
+            return known
         found = read_profile(self.profile, card.identity if card else None, self.profile_name)
         if found.scale is ScoreScale.ASNORM and wanted.cohort_scp is None:
             raise ProfileUnusable(self.profile, "it is of asnorm scores; give --cohort-scp")
@@ -125,6 +127,12 @@ class Further:
             problem = "it counts with seconds of speech, which only --wav-scp tells"
             raise ProfileUnusable(self.profile, problem)
         return (found,)
+
+    def _check_known(self, names: Sequence[str]) -> None:
+        if self.profile_name is not None and self.profile_name not in names and not self.calibrate:
+            problem = f"no calibration {self.profile_name} is known: --model says whose they are,"
+            problem += f" and its card has {', '.join(names) or 'none'}"
+            raise OptionInvalid("--profile-name", problem)
 
     def choose(
         self, calibrations: Sequence[LlrCalibration], one: Evaluated

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ SHORTEST_S = 0.025
 """One frame."""
 
 _BLOCK_VALUES = 1 << 18
+_COUNT = re.compile("[0-9]{1,6}")
 _EXACT_IN_16_BITS = ("PCM_16", "ULAW", "ALAW")
 
 
@@ -44,8 +46,8 @@ def raw_reading(text: str, channel: int | None) -> Reading:
     """
     encoding, _, numbers = text.partition(":")
     known = {one.value: one for one in Encoding}
-    counts = [int(n) if n.isascii() and n.isdigit() else 0 for n in numbers.split(":")]
-    if encoding not in known or len(counts) > 2 or not all(0 < n < 1_000_000 for n in counts):
+    counts = [int(n) if _COUNT.fullmatch(n) else 0 for n in numbers.split(":")]
+    if encoding not in known or len(counts) > 2 or not all(counts):
         raise OptionInvalid(
             "--raw",
             f"{text} is no ENCODING:RATE[:CHANNELS] with one of {', '.join(known)},"

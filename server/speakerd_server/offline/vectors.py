@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,6 +19,9 @@ from speakerd_server.errors import OutputUnusable, VectorsUnusable
 from speakerd_server.offline.ark import Damaged, ark_entry, read_ark, read_vector
 from speakerd_server.offline.lists import check_no_command, check_unique, read_fields
 from speakerd_server.values import Float32
+
+_OFFSET_DIGITS = 18
+"""More than those of any file."""
 
 Named = tuple[str, NDArray[Any]]
 
@@ -157,7 +161,7 @@ def _place(path: Path, name: str, place: str) -> tuple[str, int]:
         raise VectorsUnusable(path, f"{name} names a part of a matrix, {place}, and no vector")
     ark, colon, digits = place.rpartition(":")
     if colon and digits.isascii() and digits.isdigit():
-        return ark, int(digits)
+        return ark, int(digits) if len(digits) <= _OFFSET_DIGITS else sys.maxsize
     return place, 0
 
 
