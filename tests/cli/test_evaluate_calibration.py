@@ -120,6 +120,7 @@ def test_a_profile_is_used_in_place_of_the_card(folder: Path, given: list[object
     assert run(*given, *model, "--calibrate", "--profile-output", path).exit_code == 0
     (result,) = told(run(*given, *model, "--profile", path, "--json"))["lists"][0]["results"]
     assert result["minimum_cllr"] <= result["cllr"] < 1
+    assert result["calibration"]["trials"] == "trials.txt (whole)"
     assert all(cost["actual"] >= cost["minimum"] for cost in result["costs"])
 
 

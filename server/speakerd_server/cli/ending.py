@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
+import traceback
 from collections.abc import Callable
 from typing import ParamSpec
 
@@ -18,7 +20,7 @@ P = ParamSpec("P")
 
 
 def ends_plainly(command: Callable[P, int | None]) -> Callable[P, None]:
-    """Make a command end with the exit code that it returns (None: 0), 2 for a SpeakerdError."""
+    """Make a command end with the exit code that it returns (None: 0), 2 for any failure."""
 
     @functools.wraps(command)
     def ending(*arguments: P.args, **options: P.kwargs) -> None:
@@ -28,7 +30,9 @@ def ends_plainly(command: Callable[P, int | None]) -> Callable[P, None]:
             click.echo(f"speakerd: {error} [{error.reason}]", err=True)
             code = NOT_DONE
         except BrokenPipeError:
-            raise
+            # Nobody reads the answer; Python would complain once more when it flushes at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = NOT_DONE
         except OSError as error:
             # Files have named errors of their own; this is the answer that finds no place.
             click.echo(f"speakerd: the answer cannot be written: {error.strerror}", err=True)
@@ -36,6 +40,11 @@ def ends_plainly(command: Callable[P, int | None]) -> Callable[P, None]:
         except KeyboardInterrupt:
             click.echo("speakerd: interrupted", err=True)
             code = INTERRUPTED
+        # The edge of the program: Python's own exit code, 1, would read as an answer.
+        except Exception:  # noqa: BLE001
+            traceback.print_exc()
+            click.echo("speakerd: this is a defect of speakerd; please report it", err=True)
+            code = NOT_DONE
         sys.exit(code or 0)
 
     return ending

@@ -71,6 +71,9 @@ def _result(evaluated: Evaluated, measured: Measured | None) -> dict[str, Any]:
         "costs": [_cost(one) for one in measured.costs],
         "minimum_cllr": measured.minimum_cllr,
         "cllr": measured.cllr,
+        "calibration": None
+        if measured.calibration is None
+        else {"profile": measured.calibration.profile, "trials": measured.calibration.trials},
     }
 
 
@@ -179,6 +182,12 @@ def _notes(shown: Sequence[Shown], wanted: Wanted) -> list[str]:
         notes.append(f"No interval is given for fewer than {LEAST_SPEAKERS} speakers.")
     if wanted.utt2spk is None:
         notes.append("Speakers are told from the target trials; --utt2spk says who speaks.")
+    used = dict.fromkeys(row.calibration for _, row in rows if row.calibration is not None)
+    notes += [
+        f'Cllr and actual costs are by the calibration "{one.profile}", fitted on {one.trials}:'
+        " they flatter it where these trials are among them."
+        for one in used
+    ]
     if any(row.cllr is None for _, row in rows):
         notes.append(
             "Cllr and actual costs are of log-likelihood ratios, which cosines and normalised"

@@ -75,6 +75,8 @@ class Measured:
     """In bits: after the best rising map."""
     cllr: float | None
     """In bits, of the calibrated ratios; None without a calibration."""
+    calibration: LlrCalibration | None = None
+    """What made ratios of the scores, for `cllr` and actual costs."""
 
 
 def measure(
@@ -125,6 +127,7 @@ def measure(
         ),
         minimum_cllr=minimum_cllr(evaluated.scores, target),
         cllr=None if llrs is None else cllr(llrs, target),
+        calibration=calibration,
     )
 
 

@@ -130,6 +130,14 @@ def _point(one: Shown) -> DurationPoint:
     return DurationPoint(one.evaluated.speech, rate, low, high, len(one.evaluated.trials))
 
 
+def _calibrations_used(shown: Sequence[Shown]) -> Iterator[str]:
+    for used in dict.fromkeys(one.measured.calibration for one in shown):
+        if used is not None:
+            told = f'Cllr and actual DCF are by the calibration "{used.profile}", fitted on'
+            told += f" {used.trials}: they flatter it where these trials are among them."
+            yield f'<p class="lesser">{escaped(told)}</p>'
+
+
 def _parts(
     shown: Sequence[Shown],
     names: Sequence[str],
@@ -143,6 +151,7 @@ def _parts(
     yield definitions(facts)
     yield heading("Error rates", _ABOUT_RATES)
     yield rates_table(shown, names)
+    yield from _calibrations_used(shown)
     suggested = [
         (name, one.suggestion)
         for name, one in zip(names, shown, strict=True)
