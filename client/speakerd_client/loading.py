@@ -14,6 +14,9 @@ LARGEST_FILE_BYTES = 1 << 30
 """Ten minutes of 8 channels in 32 bits at 48 kHz fit; more is refused unread."""
 _LENGTH_UNKNOWN = 0x7FFF0000
 """Programs that write WAV into a pipe state a length from here up."""
+_LARGEST_OGG_PAGE_BYTES = 65307
+_OGG_HEAD_BYTES = 27
+_OGG_LAST_PAGE = 4
 
 
 def load_whole(path: Path, channel: int | None = None) -> Audio:
@@ -21,7 +24,7 @@ def load_whole(path: Path, channel: int | None = None) -> Audio:
 
     Raises:
         AudioFileError: As in `read_audio`, or it is no plain file, empty, larger than any recording
-            that can be sent whole, or a WAV file that was cut.
+            that can be sent whole, or a WAV or Ogg file that was cut.
     """
     try:
         found = os.stat(path)
@@ -37,6 +40,7 @@ def load_whole(path: Path, channel: int | None = None) -> Audio:
             " sent whole: cut it into parts"
         )
     _refuse_cut_wav(path, found.st_size)
+    _refuse_cut_ogg(path, found.st_size)
     return read_audio(path, channel)
 
 
@@ -62,3 +66,20 @@ def _refuse_cut_wav(path: Path, file_bytes: int) -> None:
             f"{path}: the file was cut: its header says {size_bytes} bytes of samples, there are"
             f" {held_bytes}"
         )
+
+
+def _refuse_cut_ogg(path: Path, file_bytes: int) -> None:
+    """Refuse an Ogg file without a whole last page, which decoders do not mind (RFC 3533, 6)."""
+    try:
+        with open(path, "rb") as file:
+            if file.read(4) != b"OggS":
+                return
+            file.seek(max(0, file_bytes - _LARGEST_OGG_PAGE_BYTES))
+            tail = file.read()
+    except OSError as error:
+        raise AudioFileError(f"{path}: {error.strerror or error}") from error
+    page = tail[max(0, tail.rfind(b"OggS\0")) :]
+    count = page[_OGG_HEAD_BYTES - 1] if len(page) >= _OGG_HEAD_BYTES else 0
+    page_bytes = _OGG_HEAD_BYTES + count + sum(page[_OGG_HEAD_BYTES : _OGG_HEAD_BYTES + count])
+    if len(page) < page_bytes or not page[5] & _OGG_LAST_PAGE:
+        raise AudioFileError(f"{path}: the file was cut: its last part is missing")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from speakerd_server.cli.ending import ends_plainly
+from speakerd_server.errors import OptionInvalid
 
 FULL = Path("/dev/full")
 
@@ -17,6 +18,18 @@ def test_an_answer_that_finds_no_place_is_no_answer() -> None:
         ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert ended.returncode == 2
     assert ended.stderr == "speakerd: the answer cannot be written: No space left on device\n"
+
+
+def test_a_terminal_obeys_nothing_that_a_file_put_into_a_message(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    @ends_plainly
+    def refusing() -> int:
+        raise OptionInvalid("--name", "a\x1b[2Jb\nc\udcffd")
+
+    with pytest.raises(SystemExit):
+        refusing()
+    assert capsys.readouterr().err == ("speakerd: --name: a\\x1b[2Jb c\\udcffd [OPTION_INVALID]\n")
 
 
 def test_a_defect_never_ends_with_the_code_of_an_answer() -> None:
@@ -50,3 +63,19 @@ def test_a_closed_pipe_ends_with_the_code_of_no_answer() -> None:
         complaint = process.stderr.read()
     assert process.returncode == 2
     assert complaint == ""
+
+
+def test_ctrl_c_while_it_starts_is_one_line_and_130() -> None:
+    script = (
+        "import sys\n"
+        "class Interrupted:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'speakerd_server.cli.app': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupted())\n"
+        "from speakerd_server.__main__ import main\n"
+        "main()\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (130, "speakerd: interrupted\n")

@@ -206,7 +206,7 @@ MEANS: dict[str, tuple[Callable[[Path], object], str]] = {
     "two axes": (lambda path: np.save(path, np.ones((1, 16), np.float32)), "one vector"),
     "words": (lambda path: np.save(path, np.array(["a"] * 16)), "floating-point"),
     "objects": (lambda path: np.save(path, np.array([Evil()]), allow_pickle=True), "no array"),
-    "an archive": (save_npz, "one vector"),
+    "an archive": (save_npz, "no array of numbers"),
     "no array": (lambda path: path.write_bytes(b"mean"), "no array"),
     "absent": (lambda path: path.unlink(), "cannot be read"),
 }
@@ -240,7 +240,7 @@ def test_an_output_that_is_a_file_is_refused(experiment: Experiment) -> None:
     result = experiment.export(output=experiment.config)
     assert result.exit_code == 2
     assert "[OUTPUT_UNUSABLE]" in result.stderr
-    assert str(experiment.config) in result.stderr
+    assert f"{experiment.config}/resnet18/1 cannot be written" in result.stderr
 
 
 @pytest.mark.parametrize(("module", "named"), [("onnx", "onnx"), ("yaml", "PyYAML")])

@@ -141,9 +141,10 @@ def test_ratios_of_every_profile_are_shown(folder: Path) -> None:
     llr = LlrCalibration(
         "telephone", ScoreScale.ASNORM, -6.5, 2.25, 0.5, 0.25, 40, 0.9, 0.125, "ours"
     )
+    timed = replace(llr, profile="radio", shortest_s=1.0, longest_s=8.0, trials="and theirs")
     rates = ErrorRates("2 s", 7, 9, 12.5, 1.0, 2.0)
     card = load_bundle(folder).card
-    card = replace(card, calibration=Calibration(0.25, 0.125, "ours", (rates,), (llr,)))
+    card = replace(card, calibration=Calibration(0.25, 0.125, "ours", (rates,), (llr, timed)))
     (folder / CARD_NAME).write_text(card_text(card), encoding="utf-8")
     told = json.loads(run("show", folder, "--json").stdout)["calibration"]
     assert told["llr"][0]["scale"] == "asnorm"
@@ -161,8 +162,11 @@ def test_ratios_of_every_profile_are_shown(folder: Path) -> None:
         "40",
         "0.9",
         "0.125",
+        "-",
+        "-",
         "ours",
     ] in rows
+    assert any(row[:1] == ["radio"] and row[-4:] == ["1", "8", "and", "theirs"] for row in rows)
 
 
 def test_a_described_front_end_is_shown_with_its_numbers(folder: Path) -> None:
@@ -190,7 +194,7 @@ def test_a_terminal_obeys_nothing_that_a_card_says(folder: Path) -> None:
     card = replace(load_bundle(folder).card, origin="a\x1b[2Jb\nc")
     (folder / CARD_NAME).write_text(card_text(card), encoding="utf-8")
     text = run("show", folder).stdout
-    assert "origin     a [2Jb c\n" in text
+    assert "origin     a\\x1b[2Jb c\n" in text
 
 
 @pytest.mark.parametrize("name", ["campluss", "./absent", ""])

@@ -40,6 +40,19 @@ def test_the_cut_is_told_in_numbers(tmp_path: Path) -> None:
         load_whole(path)
 
 
+def test_an_ogg_file_is_read_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "call.ogg"
+    samples, rate_hz = soundfile.read(VOICES / "slt-call.flac")
+    soundfile.write(path, samples, rate_hz)
+    whole = path.read_bytes()
+    assert load_whole(path).duration_s == pytest.approx(len(samples) / rate_hz)
+    last = whole.rindex(b"OggS")
+    for kept_bytes in (5, len(whole) // 2, last, last + 5, last + 27, len(whole) - 1):
+        path.write_bytes(whole[:kept_bytes])
+        with pytest.raises(AudioFileError, match="the file was cut"):
+            load_whole(path)
+
+
 @pytest.mark.parametrize("stated_bytes", [0xFFFFFFFF, 0x7FFFFFFF, 0x7FFF0000])
 def test_a_wav_file_written_into_a_pipe_states_no_length_and_is_read(
     tmp_path: Path, stated_bytes: int

@@ -4,12 +4,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-from speakerd_server.errors import ModelDamaged, ModelUnusable
+from speakerd_server.errors import ModelDamaged, ModelUnusable, OutputUnusable
 from speakerd_server.models.bundle import (
     ONNX_NAME,
     list_shipped,
     load_bundle,
     shipped_bundle,
+    write_bundle,
 )
 from speakerd_server.models.card import CARD_NAME
 
@@ -57,6 +58,14 @@ def test_a_damaged_model_file_is_refused_with_both_digests(folder: Path) -> None
     assert refusal.value.wanted_sha256 == load_bundle(shipped_bundle()).card.sha256
     assert refusal.value.found_sha256 != refusal.value.wanted_sha256
     assert refusal.value.path == folder / ONNX_NAME
+
+
+def test_a_file_that_cannot_be_put_in_its_place_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    card = load_bundle(shipped_bundle()).card
+    (tmp_path / ONNX_NAME).mkdir()
+    with pytest.raises(OutputUnusable, match="directory"):
+        write_bundle(tmp_path, card, b"a network")
+    assert [path.name for path in tmp_path.iterdir()] == [ONNX_NAME]
 
 
 @pytest.mark.parametrize("name", [ONNX_NAME, CARD_NAME])

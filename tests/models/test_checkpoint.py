@@ -140,6 +140,19 @@ def test_a_missing_storage_is_refused() -> None:
         read_checkpoint(checkpoint({"a": tensor("0", "<f4", 0, (1,), (1,))}, {}))
 
 
+@pytest.mark.parametrize("entry", ["data.pkl", "data/0"])
+def test_what_is_compressed_is_refused_unread(entry: str) -> None:
+    whole = checkpoint({"a": tensor("0", "<f4", 0, (2,), (1,))}, {"0": np.zeros(2, "<f4")})
+    file = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(whole)) as old, zipfile.ZipFile(file, "w") as new:
+        for name in old.namelist():
+            compressed = name.endswith(entry)
+            kind = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
+            new.writestr(name, old.read(name), kind)
+    with pytest.raises(CheckpointRefused, match=f"{entry} is compressed"):
+        read_checkpoint(file.getvalue())
+
+
 @given(st.binary(max_size=200))
 def test_bytes_that_are_no_archive_are_refused(content: bytes) -> None:
     with pytest.raises(CheckpointRefused):

@@ -82,13 +82,14 @@ def test_keys_of_training_alone_are_not_looked_at(tmp_path: Path, where: str) ->
         ("model", None, "no model"),
         ("model", 3, "model is 3, it must be of type str"),
         ("model_args", None, "no model_args"),
+        ("model", [3], "model is a list, it must be of type str"),
         ("model_args", [1], "model_args is no mapping"),
         ("model_args/embed_dim", None, r"no model_args\.embed_dim"),
         ("model_args/feat_dim", None, r"no model_args\.feat_dim"),
         ("model_args/embed_dim", True, r"model_args\.embed_dim is True"),
         ("model_args/embed_dim", 0, r"model_args\.embed_dim is 0, not between"),
         ("model_args/embed_dim", 10**9, r"model_args\.embed_dim is 1000000000"),
-        ("model_args/two_emb_layer", "no", r"model_args\.two_emb_layer is no"),
+        ("model_args/two_emb_layer", "no", r"model_args\.two_emb_layer is 'no', .* bool"),
         ("model_args/emb_bn", True, r"model_args\.emb_bn is unknown"),
         ("model_args/pooling_fun", "TAP", r"model_args\.pooling_fun is unknown"),
         ("dataset_args", None, "no dataset_args"),
@@ -149,12 +150,21 @@ def test_unknown_poolings_are_refused_by_name(tmp_path: Path, pooling: str) -> N
         ("when: 2021-99-99", "no plain YAML"),
         ("a: " + "[" * 5000, "no plain YAML"),
         ("\x00", "no plain YAML"),
+        ("model: CAMPPlus\nmodel_args: {embed_dim: 0x" + "f" * 5000 + "}", "very many digits"),
     ],
 )
 def test_a_file_that_is_no_plain_mapping_is_refused(tmp_path: Path, text: str, named: str) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(text)
     with pytest.raises(ExperimentRefused, match=named):
+        read_experiment(path)
+
+
+def test_a_file_that_unfolds_without_end_is_refused_at_once(tmp_path: Path) -> None:
+    layers = "".join(f"a{n + 1}: &a{n + 1} [{', '.join([f'*a{n}'] * 10)}]\n" for n in range(12))
+    path = tmp_path / "config.yaml"
+    path.write_text(f"a0: &a0 [x]\n{layers}model: *a12\n")
+    with pytest.raises(ExperimentRefused, match="model is a list"):
         read_experiment(path)
 
 

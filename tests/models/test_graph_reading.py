@@ -177,6 +177,8 @@ REFUSED: dict[str, tuple[ModelProto, str]] = {
     "nan": (not_a_number(), r"198 frames is not finite \(NaN\)"),
     "constant": (always_the_same(), "same embedding for different sounds"),
 }
+REFUSED["unknown kind"] = (small_network(), "feats is of the unknown type 99, float32 is wanted")
+REFUSED["unknown kind"][0].graph.input[0].type.tensor_type.elem_type = 99
 REFUSED["unsaid rank"][0].graph.output[0].type.tensor_type.ClearField("shape")
 
 

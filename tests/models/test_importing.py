@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -238,13 +239,24 @@ def test_a_name_that_is_taken_needs_force(tmp_path: Path) -> None:
     assert taken(path, force=True).folder == folder
 
 
+def npy_head(count: int) -> bytes:
+    """Give the beginning of a file that says it has so many numbers."""
+    file = io.BytesIO()
+    facts = {"descr": "<f4", "fortran_order": False, "shape": (count,)}
+    np.lib.format.write_array_header_1_0(file, facts)
+    return file.getvalue()
+
+
 @pytest.mark.parametrize(
     ("array", "problem"),
     [
         (np.zeros((1, 8), np.float32), "one vector"),
         (np.zeros(8, np.int64), "floating-point"),
         (np.array([0.0, np.nan], np.float32), "NaN"),
+        (np.array([1e300]), "too large for float32"),
         (np.array([{}], object), "no array of numbers"),
+        (b"PK\x03\x04 no archive", "no array of numbers"),
+        (npy_head(1 << 58), "no array of numbers"),
         (b"no numpy", "no array of numbers"),
         (b"", "no array of numbers"),
         (None, "No such file"),

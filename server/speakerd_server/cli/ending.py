@@ -19,6 +19,12 @@ INTERRUPTED = 130
 P = ParamSpec("P")
 
 
+def one_line(text: str) -> str:
+    """Make one line of text, in which what a terminal would obey is seen as an escape."""
+    shown = " ".join(text.splitlines())
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in shown)
+
+
 def ends_plainly(command: Callable[P, int | None]) -> Callable[P, None]:
     """Make a command end with the exit code that it returns (None: 0), 2 for any failure."""
 
@@ -27,7 +33,7 @@ def ends_plainly(command: Callable[P, int | None]) -> Callable[P, None]:
         try:
             code = command(*arguments, **options)
         except SpeakerdError as error:
-            click.echo(f"speakerd: {error} [{error.reason}]", err=True)
+            click.echo(f"speakerd: {one_line(str(error))} [{error.reason}]", err=True)
             code = NOT_DONE
         except BrokenPipeError:
             # Nobody reads the answer; Python would complain once more when it flushes at its end.

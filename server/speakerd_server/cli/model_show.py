@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from speakerd_server.cli.ending import ends_plainly
+from speakerd_server.cli.ending import ends_plainly, one_line
 
 if TYPE_CHECKING:
     from speakerd_server.cards import Card
@@ -123,7 +123,7 @@ def _document(shown: Shown) -> dict[str, Any]:
 
 def _tell(shown: Shown) -> None:
     listed, card = shown.listed, shown.card
-    click.echo(f"{card.identity.name}/{card.identity.version}")
+    click.echo(one_line(f"{card.identity.name}/{card.identity.version}"))
     verified = f"NOT verified: {listed.problem}" if listed.problem else "verified"
     window_s = card.samples_per_chunk / card.sample_rate_hz
     rows = [
@@ -166,7 +166,9 @@ def _tell_calibration(card: Card) -> None:
         click.echo("\nlog-likelihood ratios, by profile")
         rows = [llr_table(row) for row in calibration.llr]
         # Only what was fitted with durations says of which.
-        keys = max((list(row) for row in rows), key=len)
+        known = max((list(row) for row in rows), key=len)
+        # The sentence of any length comes last.
+        keys = [*(key for key in known if key != "trials"), "trials"]
         _table_of("  ", keys, [{key: row.get(key, "-") for key in keys} for row in rows])
 
 
@@ -193,11 +195,6 @@ def _number(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _plain(text: str) -> str:
-    """Make one line of text from a file, without what a terminal would obey."""
-    return "".join(letter if letter.isprintable() else " " for letter in text)
-
-
 def _table_of(indent: str, names: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
     cells = [[_number(value) for value in row.values()] for row in rows]
     _table(indent, [names, *cells])
@@ -205,7 +202,7 @@ def _table_of(indent: str, names: Sequence[str], rows: Sequence[dict[str, Any]])
 
 def _table(indent: str, rows: Iterable[Sequence[str]]) -> None:
     """Print rows with aligned columns; the last column may be of any length."""
-    rows = [[_plain(cell) for cell in row] for row in rows]
+    rows = [[one_line(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     widths[-1] = 0
     for row in rows:

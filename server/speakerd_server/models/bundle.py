@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,17 +50,22 @@ def write_bundle(folder: Path, card: Card, onnx: bytes) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in ((ONNX_NAME, onnx), (CARD_NAME, card_text(stated).encode())):
-            _write_whole(folder / name, content)
+            write_whole(folder / name, content)
     except OSError as error:
         raise OutputUnusable(folder, error.strerror or str(error)) from error
     return folder
 
 
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write beside the file and then put it in its place."""
+def write_whole(path: Path, content: bytes) -> None:
+    """Write beside the file and then put it in its place; raises OSError and leaves nothing."""
     beside = path.with_name(f".{path.name}.new")
-    beside.write_bytes(content)
-    os.replace(beside, path)
+    try:
+        beside.write_bytes(content)
+        os.replace(beside, path)
+    except BaseException:
+        with suppress(OSError):
+            beside.unlink()
+        raise
 
 
 def shipped_bundle(name: str = "campplus") -> Path:

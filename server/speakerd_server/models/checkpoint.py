@@ -110,9 +110,7 @@ class _Reader:
         self._storages: dict[str, Array] = {}
 
     def load(self) -> object:
-        unpickler = _WeightsUnpickler(
-            io.BytesIO(self._archive.read(self._pickle_name)), self._storage
-        )
+        unpickler = _WeightsUnpickler(io.BytesIO(self._read(self._pickle_name)), self._storage)
         try:
             return unpickler.load()
         except _DAMAGES as error:
@@ -120,9 +118,15 @@ class _Reader:
 
     def _storage(self, dtype: np.dtype[Any], key: str) -> Array:
         if key not in self._storages:
-            raw = self._archive.read(f"{self._root}/data/{key}")
+            raw = self._read(f"{self._root}/data/{key}")
             self._storages[key] = np.frombuffer(raw, dtype=dtype)
         return self._storages[key]
+
+    def _read(self, name: str) -> bytes:
+        # What is not compressed cannot become larger than the file, whatever it says of itself.
+        if self._archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
+            raise CheckpointRefused(f"its {name} is compressed; torch.save compresses nothing")
+        return self._archive.read(name)
 
 
 class _WeightsUnpickler(pickle.Unpickler):

@@ -6,7 +6,7 @@ understood or refused by name, so that a misspelt or unusual one is never taken 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -21,6 +21,7 @@ ARCHITECTURES = (*BASIC, *BOTTLENECK, *WIDTHS, CAMPPLUS)
 """The values of `model` that can be exported."""
 
 _MOST_NUMBERS = 65_536
+_LARGEST_SHOWN_BITS = 128
 _CAMPPLUS_FIXED: Mapping[str, Any] = {
     "growth_rate": 32,
     "bn_size": 4,
@@ -156,14 +157,15 @@ class _Table:
         # In Python true is a whole number, in a configuration it is not.
         if type(value) not in kinds:
             wanted = " or ".join(one.__name__ for one in kinds)
-            self.refuse(f"{self._where}{key} is {_shown(value)}, it must be of type {wanted}")
+            found = _shown(repr(value) if type(value) is str else value)
+            self.refuse(f"{self._where}{key} is {found}, it must be of type {wanted}")
         return value
 
     def count(self, key: str, default: int | None = None) -> int:
         """Give a whole number that can be a size."""
         value: int = self.take(key, int, default)
         if not 1 <= value <= _MOST_NUMBERS:
-            self.refuse(f"{self._where}{key} is {value}, not between 1 and {_MOST_NUMBERS}")
+            self.refuse(f"{self._where}{key} is {_shown(value)}, not between 1 and {_MOST_NUMBERS}")
         return value
 
     def table(self, key: str, default: Mapping[str, Any] | None = None) -> _Table:
@@ -184,11 +186,16 @@ class _Table:
 
     def finish(self) -> None:
         """Check that every key was known."""
-        unknown = sorted(str(key) for key in self._values if key not in self._known)
+        unknown = sorted(_shown(key) for key in self._values if key not in self._known)
         if unknown:
             self.refuse(f"{self._where}{unknown[0]} is unknown")
 
 
 def _shown(value: object) -> str:
+    # A few lines of YAML can stand for more text than there is memory.
+    if isinstance(value, Collection) and not isinstance(value, str):
+        return f"a {type(value).__name__}"
+    if isinstance(value, int) and value.bit_length() > _LARGEST_SHOWN_BITS:
+        return "a number of very many digits"
     text = str(value)
     return text if len(text) <= 40 else f"{text[:40]}..."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from speakerd_server.errors import (
     VectorsUnusable,
 )
 from speakerd_server.models import network_trial
-from speakerd_server.models.bundle import load_bundle, write_bundle
+from speakerd_server.models.bundle import load_bundle, write_bundle, write_whole
 from speakerd_server.models.checkpoint import read_checkpoint
 from speakerd_server.models.embedder import Network, features_graph, pcm_graph
 from speakerd_server.models.experiment import CAMPPLUS, Experiment, read_experiment
@@ -213,13 +212,11 @@ def _read(path: Path) -> bytes:
 
 def _write_features(path: Path, content: bytes | None) -> None:
     """Write the file whole, or take away that of the bundle that is replaced."""
-    beside = path.with_name(f".{path.name}.new")
     try:
         if content is None:
             path.unlink(missing_ok=True)
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(content)
-        os.replace(beside, path)
+        write_whole(path, content)
     except OSError as error:
-        raise OutputUnusable(path, error.strerror or str(error)) from error
+        raise OutputUnusable(path.parent, error.strerror or str(error)) from error

@@ -140,7 +140,8 @@ def _refuse_other_rate(path: Path, model: ModelProto) -> None:
 def _check_input(path: Path, port: ValueInfoProto, mel_bins: int) -> None:
     kind, shape = port.type.tensor_type.elem_type, dims(port)
     if kind != TensorProto.FLOAT:
-        named = TensorProto.DataType.Name(kind).lower()
+        known = kind in TensorProto.DataType.values()
+        named = TensorProto.DataType.Name(kind).lower() if known else f"of the unknown type {kind}"
         hint = "; a network of whole-number samples has its own front end" if "int" in named else ""
         raise GraphRefused(path, f"its input {port.name} is {named}, float32 is wanted{hint}")
     if shape is None:

@@ -123,16 +123,20 @@ def read_mean_vec(path: Path) -> Float32:
         VectorsUnusable: It is no array of one dimension of finite numbers.
     """
     try:
-        array = np.load(path, allow_pickle=False)
+        with path.open("rb") as file:
+            array = np.lib.format.read_array(file, allow_pickle=False)
     except OSError as error:
         raise VectorsUnusable(path, f"it cannot be read ({error.strerror or error})") from error
-    except (ValueError, EOFError) as error:
+    except (ValueError, MemoryError) as error:
         raise VectorsUnusable(path, f"it is no array of numbers ({error})") from error
-    if not isinstance(array, np.ndarray) or array.dtype.kind != "f" or array.ndim != 1:
+    if array.dtype.kind != "f" or array.ndim != 1:
         raise VectorsUnusable(path, "one vector of floating-point numbers is wanted")
-    if not np.isfinite(array).all():
-        raise VectorsUnusable(path, "a number is NaN or infinite")
-    return array.astype(np.float32)
+    # What is too large for float32 becomes infinite.
+    with np.errstate(over="ignore"):
+        vector: Float32 = array.astype(np.float32)
+    if not np.isfinite(vector).all():
+        raise VectorsUnusable(path, "a number is NaN, infinite or too large for float32")
+    return vector
 
 
 def _compare(path: Path, content: bytes, network: Network, wanted: Wanted) -> tuple[float, float]:

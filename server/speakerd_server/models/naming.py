@@ -36,7 +36,8 @@ def new_bundle_folder(output: Path, name: str, version: str, *, force: bool) -> 
         raise OptionInvalid("--name", f"{name} is the name of a shipped model; choose another")
     folder = output / name / version
     try:
-        is_there = folder.exists()
+        # What an interrupted command left empty is in nobody's way.
+        is_there = folder.exists() and any(folder.iterdir())
     except OSError as error:
         raise OutputUnusable(folder, error.strerror or str(error)) from error
     if is_there and not force:
