@@ -90,16 +90,12 @@ class Journal:
         """
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            finished = pair_files(self._folder)
-            fresh = not self._path.exists() or not self._path.stat().st_size
-            if finished and fresh and not self._overwrite:
-                raise OutputUnusable(
-                    f"{self._folder} holds finished output ({finished[0].name}, ...);"
-                    f" take another folder, or {_ANEW}"
-                )
+            self._check_unfinished()
             with ExitStack() as refused:
                 file = refused.enter_context(open(self._path, "a+b"))
                 self._lock(file)
+                # Another run may have ended between the first look and the lock.
+                self._check_unfinished()
                 if self._overwrite:
                     file.truncate(0)
                 self._take_up(file)
@@ -108,6 +104,15 @@ class Journal:
                 self._file = file
         except OSError as error:
             raise OutputUnusable(f"{self._folder}: {error.strerror or error}") from error
+
+    def _check_unfinished(self) -> None:
+        finished = pair_files(self._folder)
+        fresh = not self._path.exists() or not self._path.stat().st_size
+        if finished and fresh and not self._overwrite:
+            raise OutputUnusable(
+                f"{self._folder} holds finished output ({finished[0].name}, ...);"
+                f" take another folder, or {_ANEW}"
+            )
 
     def close(self) -> None:
         """Leave the file as it is; one that holds nothing is removed."""

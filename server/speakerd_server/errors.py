@@ -599,7 +599,7 @@ class ModelDamaged(StartFailed):
         self.path, self.found_sha256, self.wanted_sha256 = path, found_sha256, wanted_sha256
         super().__init__(
             f"the model file {path} is damaged: its SHA-256 is {found_sha256}, the card says"
-            f" {wanted_sha256}; install the package again"
+            f" {wanted_sha256}; put the right file there (a shipped one comes with the package)"
         )
 
 

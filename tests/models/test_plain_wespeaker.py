@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from speakerd_server.models.checkpoint import read_checkpoint_file
+from speakerd_server.models.checkpoint import read_checkpoint
 from support.shared import shared_path
 from support.wespeaker import (
     KINDS,
@@ -67,7 +67,7 @@ def test_every_network_agrees_with_torch(torch: Any, tmp_path: Path, kind: str) 
 )
 def test_the_plain_networks_are_wespeaker_s(torch: Any, folder: str, kind: str) -> None:
     shared = shared_path("reference/wespeaker_checkpoints") / folder
-    arrays = read_checkpoint_file(shared / "avg_model.pt")
+    arrays = read_checkpoint((shared / "avg_model.pt").read_bytes())
     features = np.load(shared_path("reference/fbank_wespeaker.npz"))
     for utterance, wanted in np.load(shared / "expected.npz").items():
         name, _, first = utterance.partition(".")

@@ -100,7 +100,7 @@ def read_mean(path: Path) -> Floats:
         array = np.load(path, allow_pickle=False)
     except OSError as error:
         raise VectorsUnusable(path, error.strerror or str(error)) from error
-    except (ValueError, EOFError, zipfile.BadZipFile, SyntaxError) as error:
+    except (ValueError, EOFError, zipfile.BadZipFile, SyntaxError, MemoryError) as error:
         # numpy's own words would advise to load it as a pickle.
         raise VectorsUnusable(path, "it is no npy file of floats, or is damaged") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind != "f":

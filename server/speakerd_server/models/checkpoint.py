@@ -15,7 +15,6 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -83,11 +82,6 @@ def read_checkpoint(content: bytes) -> dict[str, Array]:
     ):
         raise CheckpointRefused("it is not a mapping from parameter names to tensors")
     return dict(state)
-
-
-def read_checkpoint_file(path: Path) -> dict[str, Array]:
-    """Give the tensors of a checkpoint file; see `read_checkpoint`."""
-    return read_checkpoint(path.read_bytes())
 
 
 @dataclass(frozen=True)
