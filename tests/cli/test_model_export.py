@@ -203,12 +203,12 @@ def save_npz(path: Path) -> None:
 MEANS: dict[str, tuple[Callable[[Path], object], str]] = {
     "another length": (lambda path: np.save(path, np.ones(8, np.float32)), "8 numbers"),
     "not finite": (lambda path: np.save(path, np.full(16, np.inf, np.float32)), "infinite"),
-    "two axes": (lambda path: np.save(path, np.ones((1, 16), np.float32)), "one vector"),
-    "words": (lambda path: np.save(path, np.array(["a"] * 16)), "floating-point"),
-    "objects": (lambda path: np.save(path, np.array([Evil()]), allow_pickle=True), "no array"),
-    "an archive": (save_npz, "no array of numbers"),
-    "no array": (lambda path: path.write_bytes(b"mean"), "no array"),
-    "absent": (lambda path: path.unlink(), "cannot be read"),
+    "two axes": (lambda path: np.save(path, np.ones((2, 16), np.float32)), "the shape"),
+    "words": (lambda path: np.save(path, np.array(["a"] * 16)), "array of floats"),
+    "objects": (lambda path: np.save(path, np.array([Evil()]), allow_pickle=True), "no npy file"),
+    "an archive": (save_npz, "no npy file of floats"),
+    "no array": (lambda path: path.write_bytes(b"mean"), "no npy file"),
+    "absent": (lambda path: path.unlink(), "No such file"),
 }
 
 

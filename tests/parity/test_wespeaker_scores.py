@@ -10,8 +10,9 @@ import numpy.typing as npt
 import pytest
 from click.testing import CliRunner
 from speakerd_server.cli.app import speakerd
-from speakerd_server.evaluation.embeddings import mean_of, read_mean
+from speakerd_server.evaluation.embeddings import mean_of
 from speakerd_server.evaluation.metrics import equal_error_rate, minimum_cost
+from speakerd_server.models.mean import read_mean
 from support.shared import shared_path
 
 FILES = {

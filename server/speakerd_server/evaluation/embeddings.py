@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -87,29 +86,4 @@ def mean_of(path: Path) -> Floats:
     """Give the mean float32[dim] of a file's embeddings, added up in float32 as WeSpeaker does."""
     values = read_vectors(path).values
     mean: Floats = np.add.reduce(values, axis=0) / np.float32(len(values))
-    return mean
-
-
-def read_mean(path: Path) -> Floats:
-    """Read a mean vector, such as WeSpeaker's mean_vec.npy: floats [dim] or [1, dim].
-
-    Raises:
-        VectorsUnusable: It is missing, damaged, of another kind, or not finite.
-    """
-    try:
-        array = np.load(path, allow_pickle=False)
-    except OSError as error:
-        raise VectorsUnusable(path, error.strerror or str(error)) from error
-    except (ValueError, EOFError, zipfile.BadZipFile, SyntaxError, MemoryError) as error:
-        # numpy's own words would advise to load it as a pickle.
-        raise VectorsUnusable(path, "it is no npy file of floats, or is damaged") from error
-    if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
-        raise VectorsUnusable(path, "a mean must be one array of floats in a npy file")
-    if array.ndim == 2 and len(array) == 1:
-        array = array[0]
-    if array.ndim != 1 or not array.size:
-        raise VectorsUnusable(path, f"a mean must have the shape [dim], it has {array.shape}")
-    if not np.isfinite(array).all():
-        raise VectorsUnusable(path, "it has a value that is NaN or infinite")
-    mean: Floats = array
     return mean

@@ -15,7 +15,6 @@ from speakerd_server.evaluation.embeddings import (
     mean_of,
     read_cohort,
     read_embeddings,
-    read_mean,
 )
 from speakerd_server.evaluation.evaluating import Cohort
 from speakerd_server.evaluation.score_files import make_folder
@@ -23,6 +22,7 @@ from speakerd_server.evaluation.trials import Trials
 from speakerd_server.evaluation.wanted import Wanted
 from speakerd_server.models.bundle import load_bundle
 from speakerd_server.models.choice import find_bundle
+from speakerd_server.models.mean import read_mean
 from speakerd_server.offline.embedding import Extractor
 from speakerd_server.offline.recordings import Reading, raw_reading
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -27,6 +25,7 @@ from speakerd_server.evaluation.report_tables import (
     rates_table,
     thresholds_table,
 )
+from speakerd_server.models.bundle import write_whole
 from speakerd_server.values import ScoreScale
 
 TITLE = "Speaker verification: error rates"
@@ -78,7 +77,7 @@ def write_report(
         for name, figure in figures.items()
     }
     for one, content in contents.items():
-        _write_whole(one, content)
+        _write(one, content)
     return list(contents)
 
 
@@ -172,16 +171,11 @@ def _parts(
             yield picture(pictures[name], caption)
 
 
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write beside the file and then put it in its place."""
-    beside = path.with_name(f".{path.name}.new")
+def _write(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(content)
-        os.replace(beside, path)
+        write_whole(path, content)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
         raise OutputUnusable(path, error.strerror or str(error)) from error
 
 

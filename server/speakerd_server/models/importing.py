@@ -20,6 +20,7 @@ from speakerd_server.models.graph_surgery import (
     with_dynamic_sizes,
     with_features_shown,
 )
+from speakerd_server.models.mean import read_mean
 from speakerd_server.models.naming import new_bundle_folder
 from speakerd_server.models.network_trial import (
     FRAMES,
@@ -122,20 +123,11 @@ def read_mean_vec(path: Path) -> Float32:
     Raises:
         VectorsUnusable: It is no array of one dimension of finite numbers.
     """
-    try:
-        with path.open("rb") as file:
-            array = np.lib.format.read_array(file, allow_pickle=False)
-    except OSError as error:
-        raise VectorsUnusable(path, f"it cannot be read ({error.strerror or error})") from error
-    except (ValueError, MemoryError) as error:
-        raise VectorsUnusable(path, f"it is no array of numbers ({error})") from error
-    if array.dtype.kind != "f" or array.ndim != 1:
-        raise VectorsUnusable(path, "one vector of floating-point numbers is wanted")
     # What is too large for float32 becomes infinite.
     with np.errstate(over="ignore"):
-        vector: Float32 = array.astype(np.float32)
+        vector: Float32 = read_mean(path).astype(np.float32)
     if not np.isfinite(vector).all():
-        raise VectorsUnusable(path, "a number is NaN, infinite or too large for float32")
+        raise VectorsUnusable(path, "a number is too large for float32")
     return vector
 
 

@@ -6,9 +6,7 @@ made the embeddings) and the table `llr`, which is that of a card's `calibration
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,6 +17,7 @@ import tomli_w
 
 from speakerd_server.cards import LlrCalibration
 from speakerd_server.errors import ModelUnusable, OutputUnusable, ProfileUnusable
+from speakerd_server.models.bundle import write_whole
 from speakerd_server.models.card import (
     CARD_NAME,
     LLR_KEYS,
@@ -46,7 +45,7 @@ def write_profile(path: Path, identity: ModelIdentity, llr: LlrCalibration) -> N
         OutputUnusable: The file cannot be written.
     """
     model = {key: getattr(identity, key) for key in _MODEL_KEYS}
-    _write_whole(path, tomli_w.dumps({"format": FORMAT, "model": model, "llr": llr_table(llr)}))
+    _write(path, tomli_w.dumps({"format": FORMAT, "model": model, "llr": llr_table(llr)}))
 
 
 def read_profile(
@@ -91,7 +90,7 @@ def add_to_card(folder: Path, llr: LlrCalibration) -> None:
     others = tuple(one for one in card.calibration.llr if one.profile != llr.profile)
     calibration = replace(card.calibration, llr=(*others, llr))
     try:
-        _write_whole(folder / CARD_NAME, card_text(replace(card, calibration=calibration)))
+        _write(folder / CARD_NAME, card_text(replace(card, calibration=calibration)))
     except OutputUnusable as error:
         problem = f"{error.problem}; write a profile of its own instead (--profile-output)"
         raise OutputUnusable(error.path, problem) from error
@@ -129,13 +128,8 @@ def _checked(
     return dict(values)
 
 
-def _write_whole(path: Path, text: str) -> None:
-    """Write beside the file and then put it in its place."""
-    beside = path.with_name(f".{path.name}.new")
+def _write(path: Path, text: str) -> None:
     try:
-        beside.write_text(text, encoding="utf-8")
-        os.replace(beside, path)
+        write_whole(path, text.encode())
     except OSError as error:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
         raise OutputUnusable(path, error.strerror or str(error)) from error
