@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from speakerd_server.engine.backend import plain_buffers
 from speakerd_server.engine.batch import embed_windows
 from speakerd_server.engine.fake import FakeBackend
 from speakerd_server.errors import BatchFailed, EmbeddingInvalid
@@ -23,6 +24,9 @@ class Answering:
 
     def __init__(self, embeddings: Float32) -> None:
         self.embeddings = embeddings
+
+    def buffers(self, windows: int, samples: int, frames: int) -> tuple[Float32, Int64]:
+        return plain_buffers(windows, samples, frames)
 
     def embed(self, pcm: Float32, rows: Int64) -> Float32:
         return self.embeddings[: len(pcm)]
@@ -80,3 +84,22 @@ def test_embeddings_do_not_share_memory_with_the_batch() -> None:
     (embedding,) = embed_windows(Answering(embeddings), [window(0)], DIM)
     assert isinstance(embedding, np.ndarray)
     assert not np.shares_memory(embedding, embeddings)
+
+
+class Roomy(FakeBackend):
+    """Lays batches out in one memory, larger than the windows and full of what was there before."""
+
+    memory = np.full((8, 4000), np.nan, np.float32)
+
+    def buffers(self, windows: int, samples: int, frames: int) -> tuple[Float32, Int64]:
+        return self.memory[:windows], np.full((windows, frames), -1)
+
+
+def test_what_a_backends_memory_held_before_reaches_no_embedding() -> None:
+    windows = [window(seed, extra_samples=200 * seed) for seed in range(4)]
+    plain = embed_windows(FakeBackend(DIM), windows, DIM)
+    for one, other in zip(embed_windows(Roomy(DIM), windows, DIM), plain, strict=True):
+        assert isinstance(one, np.ndarray)
+        assert isinstance(other, np.ndarray)
+        np.testing.assert_array_equal(one, other)
+    assert not Roomy.memory[0, windows[0].pcm.size :].any()

@@ -36,10 +36,12 @@ def embed_windows(backend: Backend, windows: Sequence[Window], dim: int) -> list
 
 def _embed_together(backend: Backend, windows: Sequence[Window], dim: int) -> Float32:
     longest_samples = max(window.pcm.size for window in windows)
-    pcm = np.zeros((len(windows), longest_samples), np.float32)
-    for padded, window in zip(pcm, windows, strict=True):
+    pcm, rows = backend.buffers(len(windows), longest_samples, windows[0].rows.size)
+    for padded, chosen, window in zip(pcm, rows, windows, strict=True):
         padded[: window.pcm.size] = window.pcm
-    embeddings = backend.embed(pcm, np.stack([window.rows for window in windows]))
+        padded[window.pcm.size :] = 0.0
+        chosen[:] = window.rows
+    embeddings = backend.embed(pcm, rows)
     if embeddings.shape != (len(windows), dim):
         raise ValueError(f"embeddings of shape {embeddings.shape}, not {(len(windows), dim)}")
     return embeddings

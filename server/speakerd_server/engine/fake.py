@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from speakerd_server.engine.backend import plain_buffers
 from speakerd_server.values import Float32, Int64
 
 
@@ -31,6 +32,10 @@ class FakeBackend:
         """Shape of the rows, [B, T], of each batch so far."""
         self.closed = False
         """Whether `close` was called."""
+
+    def buffers(self, windows: int, samples: int, frames: int) -> tuple[Float32, Int64]:
+        """Give plain memory; see `Backend.buffers`."""
+        return plain_buffers(windows, samples, frames)
 
     def embed(self, pcm: Float32, rows: Int64) -> Float32:
         """Embed a batch; see `Backend.embed`.

@@ -6,6 +6,7 @@ import numpy as np
 import onnxruntime as ort
 
 from speakerd_server.cards import Bundle
+from speakerd_server.engine.backend import plain_buffers
 from speakerd_server.errors import ModelUnusable
 from speakerd_server.values import Float32, Int64
 
@@ -48,6 +49,10 @@ class OnnxRuntimeCpu:
         self._run_options = ort.RunOptions()
         self._shrinking = ort.RunOptions()
         self._shrinking.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+
+    def buffers(self, windows: int, samples: int, frames: int) -> tuple[Float32, Int64]:
+        """Give plain memory; see `Backend.buffers`."""
+        return plain_buffers(windows, samples, frames)
 
     def embed(self, pcm: Float32, rows: Int64) -> Float32:
         """Embed a batch; see `Backend.embed`."""
