@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from speakerd_server.audio.ingest import Ingest
 from speakerd_server.errors import (
     AudioIncompleteSample,
+    AudioNotFinite,
     AudioTooLong,
     AudioTooShort,
     NoAudio,
@@ -138,6 +139,32 @@ def test_updates_keep_the_interval_on_the_audios_clock() -> None:
     assert [u.speech_samples for u in often.updates] == [480 * k for k in range(1, 33)]
     assert [u.speech_samples for u in seldom.updates] == [1_440 * k for k in range(1, 11)]
     assert never.updates == []
+
+
+@pytest.mark.parametrize("encoding", Encoding)
+def test_a_window_comes_with_the_very_sample_that_completes_it(encoding: Encoding) -> None:
+    session = Session(replace(TWO_SECONDS, audio_format=AudioFormat(encoding, 16_000)))
+    whole = to_bytes(noise(2 * 31_680 + 240), encoding)
+    sample_bytes = AudioFormat(encoding, 16_000).sample_bytes
+    for end in (31_920, 31_920 + 31_680):
+        before, last = (end - 1) * sample_bytes, end * sample_bytes
+        start = (end - 31_680 if end > 31_920 else 0) * sample_bytes
+        assert session.push(whole[start:before]).windows == ()
+        assert session.received_samples == end - 1
+        assert len(session.push(whole[before:last]).windows) == 1
+
+
+def test_a_float_that_is_none_is_refused_with_the_message_that_brings_it() -> None:
+    session = Session(replace(TWO_SECONDS, audio_format=AudioFormat(Encoding.FLOAT32LE, 16_000)))
+    with pytest.raises(AudioNotFinite):
+        session.push(np.full(1, np.nan, np.float32).tobytes())
+
+
+def test_a_signal_that_is_too_long_is_refused_with_the_sample_that_is_too_much() -> None:
+    session = Session(replace(TWO_SECONDS, maximum_signal_samples=1_000))
+    session.push(bytes(2 * 1_000))
+    with pytest.raises(AudioTooLong):
+        session.push(bytes(2))
 
 
 def test_one_window_over_everything_gives_no_updates() -> None:

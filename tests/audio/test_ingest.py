@@ -27,7 +27,7 @@ def test_splits_matter_neither_to_the_samples_nor_to_the_cut(data: st.DataObject
     split, joined = (Ingest(audio_format, 16_000, maximum) for _ in range(2))
     samples = ingested(split, list(pieces(whole, at)))
     assert np.array_equal(samples, ingested(joined, [whole]))
-    assert split.received_samples == joined.received_samples
+    assert split.received_bytes == joined.received_bytes
     assert split.full == joined.full
 
 
@@ -45,13 +45,38 @@ def test_the_signal_is_cut_exactly_and_nothing_after_it_matters(rate_hz: int, ma
     assert ingest.full
     assert ingest.push(nan).size == 0
     assert len(first) + len(rest) + len(ingest.end()) == maximum
-    assert ingest.received_samples == needed
+    assert ingest.received_bytes == len(signal)
 
 
-def test_received_samples_are_wire_samples_and_whole() -> None:
+@pytest.mark.parametrize("rate_hz", RATES_HZ)
+@pytest.mark.parametrize("samples", [1, 2, 399, 400, 31_920])
+def test_fewer_bytes_than_it_says_never_give_the_samples(rate_hz: int, samples: int) -> None:
+    ingest = Ingest(AudioFormat(Encoding.MULAW, rate_hz), 16_000)
+    first = rate_hz // 100
+    given = len(ingest.push(bytes(first)))
+    until = ingest.bytes_until(samples)
+    assert first + until == ingest_length(rate_hz, samples)
+    given += len(ingest.push(bytes(max(0, until - 1))))
+    assert given < samples or until <= 0
+
+
+def ingest_length(rate_hz: int, samples: int) -> int:
+    """Fewest samples of which `samples` are made, by trying."""
+    lengths = range(samples * rate_hz // 16_000 - 2, samples * rate_hz // 16_000 + 3)
+    return next(n for n in lengths if (2 * n * 16_000 + rate_hz) // (2 * rate_hz) >= samples)
+
+
+def test_a_cut_comes_before_what_more_bytes_would_give() -> None:
+    ingest = Ingest(AudioFormat(Encoding.PCM16LE, 16_000), 16_000, 500)
+    assert (ingest.bytes_until(400), ingest.bytes_until(32_000)) == (800, 1_000)
+    ingest.push(bytes(900))
+    assert (ingest.bytes_until(400), ingest.bytes_until(32_000)) == (-100, 100)
+
+
+def test_an_odd_byte_is_received_and_refused_at_the_end() -> None:
     ingest = Ingest(AudioFormat(Encoding.PCM16LE, 8_000), 16_000)
     ingest.push(bytes(2 * 1_000 + 1))
-    assert ingest.received_samples == 1_000
+    assert ingest.received_bytes == 2_001
     with pytest.raises(AudioIncompleteSample):
         ingest.end()
 

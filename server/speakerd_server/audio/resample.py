@@ -7,17 +7,16 @@ import soxr  # type: ignore[import-untyped]
 
 from speakerd_server.values import Float32
 
-BLOCKS_PER_S = 10
-"""Samples go to the filter in blocks of 100 ms: what a usual message holds, so that one costs
-one call of the filter, and the most that a smaller message waits."""
+_EDGE_S = 0.1
+"""How long the signal is taken to stay at its last sample: longer than the filter looks ahead."""
 
 
 class Resampler:
     """Resamples one signal with soxr's streaming filter (float32, quality HQ).
 
-    The filter sees blocks that are counted from the start of the signal, so what comes out
-    cannot depend on how the samples were split. Before its start and after its end the signal
-    is taken to stay at its first and last sample: a constant stays exactly constant, where
+    What comes out does not depend on how the samples were split: the filter computes in blocks
+    counted from the start of the signal, to the last bit. Before its start and after its end the
+    signal is taken to stay at its first and last sample: a constant stays exactly constant, where
     zeros would make edges that ring. n samples become n * to_hz / from_hz, rounded half up.
     At equal rates the samples pass through bit for bit.
     """
@@ -27,10 +26,12 @@ class Resampler:
         self._filter: soxr.ResampleStream | None = None
         if from_hz != to_hz:
             self._filter = soxr.ResampleStream(from_hz, to_hz, 1, dtype="float32", quality="HQ")
-        self._block = np.empty((from_hz // BLOCKS_PER_S, 1), np.float32)
-        self._filled = 0
-        self._first = np.float32(0.0)
+        self._first = self._last = np.float32(0.0)
         self._taken = self._given = 0
+
+    def samples_for(self, given_samples: int) -> int:
+        """Give the fewest samples that must go in, from the start, for so many to come out."""
+        return -(-self._from_hz * (2 * given_samples - 1) // (2 * self._to_hz))
 
     def push(self, samples: Float32) -> Float32:
         """Resample the next float32[n]; gives float32[m], as much as is certain by now."""
@@ -39,31 +40,20 @@ class Resampler:
         if not self._taken:
             self._first = samples[0]
         self._taken += len(samples)
-        pieces, at = [], 0
-        while at < len(samples):
-            end = min(len(samples), at + len(self._block) - self._filled)
-            filled = self._filled + end - at
-            # Relative to the first sample the signal begins at zero, as the filter supposes.
-            np.subtract(samples[at:end], self._first, out=self._block[self._filled : filled, 0])
-            at, self._filled = end, filled
-            if filled == len(self._block):
-                pieces.append(self._filter.resample_chunk(self._block))
-                self._filled = 0
-        return self._give(pieces)
+        self._last = samples[-1]
+        # Relative to the first sample the signal begins at zero, as the filter supposes.
+        return self._give(self._filter.resample_chunk(samples - self._first))
 
     def end(self) -> Float32:
         """Give the rest as float32[m]; nothing may follow."""
         if self._filter is None or not self._taken:
             return np.empty(0, np.float32)
-        last = self._block[self._filled - 1]
-        rest = np.concatenate([self._block[: self._filled], np.full_like(self._block, last)])
-        return self._give([self._filter.resample_chunk(rest, last=True)])
+        edge = np.full(round(_EDGE_S * self._from_hz), self._last - self._first, np.float32)
+        return self._give(self._filter.resample_chunk(edge, last=True))
 
-    def _give(self, pieces: list[Float32]) -> Float32:
+    def _give(self, filtered: Float32) -> Float32:
         due = (2 * self._taken * self._to_hz + self._from_hz) // (2 * self._from_hz)
-        if not pieces:
-            return np.empty(0, np.float32)
-        joined = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
-        samples: Float32 = joined[: due - self._given, 0]
+        samples: Float32 = filtered[: due - self._given]
         self._given += len(samples)
-        return samples + self._first
+        samples += self._first
+        return samples

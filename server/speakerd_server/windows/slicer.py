@@ -55,6 +55,13 @@ class Slicer:
         """Length of the signal so far."""
         return self._samples
 
+    @property
+    def next_samples(self) -> int:
+        """Length that the signal must have for `push` to have more to do than to keep it."""
+        if self._whole:
+            return self._samples + SAMPLE_RATE_HZ
+        return SHIFT_SAMPLES * self._frames * self._windows + samples_of_frames(self._frames)
+
     def push(self, samples: Float32) -> list[Window]:
         """Take the next float32[n]; gives the windows that are full now. Raises AudioTooLong.
 
