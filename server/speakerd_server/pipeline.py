@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -74,9 +74,13 @@ class Pipeline:
         self._places = asyncio.Semaphore(windows_in_flight)
         self._items: asyncio.Queue[_Item] = asyncio.Queue(windows_in_flight + 1)
         self._reader: asyncio.Task[None] | None = None
+        self._chunk_count = 0
+        self._working = False
+        self._idle = _Idle(idle_timeout_s, self._progress, self._stop_reading)
 
     async def __aenter__(self) -> Self:
         self._reader = asyncio.create_task(self._read())
+        self._idle.start()
         return self
 
     async def __aexit__(
@@ -85,6 +89,7 @@ class Pipeline:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._idle.stop()
         if self._reader is not None:
             self._reader.cancel()
             await asyncio.wait([self._reader])
@@ -114,45 +119,49 @@ class Pipeline:
     def _tell(self, utterance: Utterance, complete_at_s: float, final: bool = False) -> Heard:
         return Heard(utterance, final, self._session.received_samples, complete_at_s)
 
+    def _progress(self) -> int | None:
+        """Count the chunks so far; None while the next one is not waited for."""
+        return None if self._working else self._chunk_count
+
+    def _stop_reading(self) -> None:
+        if self._reader is not None:
+            self._reader.cancel()
+
     async def _read(self) -> None:
         try:
             await self._read_all()
             await self._items.put(None)
+        except asyncio.CancelledError:
+            if self._idle.expired is None:
+                raise
+            await self._items.put(StreamIdle(self._idle.expired))
         except Exception as error:  # noqa: BLE001 - the task's edge: heard() raises it to the caller
             await self._items.put(error)
 
     async def _read_all(self) -> None:
-        limit_s = self._idle_timeout_s
-        try:
-            async with asyncio.timeout(limit_s) as idle:
-                async for chunk in self._chunks:
-                    if len(chunk) <= self._piece_bytes:
-                        await self._take(self._session.push(chunk), idle)
-                    else:
-                        await self._take_pieces(chunk, idle)
-                    if self._session.settled:
-                        break
-                    if limit_s is not None:
-                        _put_off(idle, limit_s)
-        except TimeoutError:
-            if limit_s is None or not idle.expired():
-                raise
-            raise StreamIdle(limit_s) from None
-        await self._submit(self._session.end())
+        session = self._session
+        async for chunk in self._chunks:
+            self._chunk_count += 1
+            if len(chunk) > self._piece_bytes:
+                await self._take_pieces(chunk)
+            else:
+                step = session.push(chunk)
+                if step.windows or step.updates:
+                    await self._submit(step)
+            if session.settled:
+                break
+        self._idle.stop()
+        await self._submit(session.end())
 
-    async def _take_pieces(self, chunk: bytes, idle: asyncio.Timeout) -> None:
-        idle.reschedule(None)
+    async def _take_pieces(self, chunk: bytes) -> None:
         for start in range(0, len(chunk), self._piece_bytes):
             await asyncio.sleep(0)
-            piece = chunk[start : start + self._piece_bytes]
-            await self._take(self._session.push(piece), idle)
-
-    async def _take(self, step: Step, idle: asyncio.Timeout) -> None:
-        if step.windows or step.updates:
-            idle.reschedule(None)
-            await self._submit(step)
+            step = self._session.push(chunk[start : start + self._piece_bytes])
+            if step.windows or step.updates:
+                await self._submit(step)
 
     async def _submit(self, step: Step) -> None:
+        self._working = True
         self._complete_at_s = asyncio.get_running_loop().time()
         for utterance in step.updates:
             await self._items.put(_Due(utterance, self._complete_at_s))
@@ -167,16 +176,48 @@ class Pipeline:
             except asyncio.CancelledError:
                 _drop(embedding)
                 raise
+        self._working = False
 
 
-def _put_off(idle: asyncio.Timeout, limit_s: float) -> None:
-    """Let a timeout fire between 1 and 1.1 times its limit from now.
+class _Idle:
+    """Notices that nothing comes for `limit_s`, or a fifth more at most; None: never.
 
-    Moving a timer costs more than decoding a chunk, so it is moved once in a tenth of the limit.
+    A timer for each tenth of the limit, for a timer moved with each message costs more than
+    reading it.
     """
-    now, due = asyncio.get_running_loop().time(), idle.when()
-    if due is None or due < now + limit_s:
-        idle.reschedule(now + 1.1 * limit_s)
+
+    def __init__(
+        self,
+        limit_s: float | None,
+        progress: Callable[[], int | None],
+        stop: Callable[[], None],
+    ) -> None:
+        self.expired: float | None = None
+        """The limit, once it is over."""
+        self._limit_s, self._progress, self._stop = limit_s, progress, stop
+        self._seen: int | None = None
+        self._since_s = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Begin to look."""
+        if self._limit_s is not None:
+            self._look(asyncio.get_running_loop(), self._limit_s)
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _look(self, loop: asyncio.AbstractEventLoop, limit_s: float) -> None:
+        now_s, progress = loop.time(), self._progress()
+        if progress is None or progress != self._seen:
+            self._seen, self._since_s = progress, now_s
+        elif now_s - self._since_s >= limit_s:
+            self.expired = limit_s
+            self._stop()
+            return
+        self._timer = loop.call_later(limit_s / 10, self._look, loop, limit_s)
 
 
 def _drop(embedding: asyncio.Future[Float32]) -> None:
