@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import sys
@@ -12,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from speakerd_server import __version__, config, logs
+from speakerd_server import __version__, config, logs, runtime
 from speakerd_server.cli.compare import compare
 from speakerd_server.cli.evaluate import evaluate
 from speakerd_server.cli.extract import extract
@@ -62,7 +61,7 @@ def serve(config_file: Path | None, **flags: str | None) -> None:
     try:
         settings = config.load(config_file, os.environ, given)
         logs.configure(settings.logs)
-        asyncio.run(run(settings, _announce))
+        runtime.run(lambda: run(settings, _announce))
     except SpeakerdError as error:
         click.echo(f"speakerd: {error} [{error.reason}]", err=True)
         sys.exit(2)

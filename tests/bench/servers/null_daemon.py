@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 
-from speakerd_server import config, daemon
+import numpy as np
+from speakerd_server import config, daemon, runtime
 from speakerd_server.calls.serving import LoadedModel
+from speakerd_server.engine.backend import plain_buffers
 from speakerd_server.engine.batcher import Batcher
-from speakerd_server.engine.fake import FakeBackend
 from speakerd_server.models.bundle import load_bundle, shipped_bundle
+from speakerd_server.values import Float32, Int64
+
+
+class NullBackend:
+    """Gives every window the same embedding."""
+
+    def __init__(self, dim: int) -> None:
+        self._embedding = np.linspace(-1.0, 1.0, dim, dtype=np.float32)
+
+    def buffers(self, windows: int, samples: int, frames: int) -> tuple[Float32, Int64]:
+        return plain_buffers(windows, samples, frames)
+
+    def embed(self, pcm: Float32, rows: Int64) -> Float32:
+        return np.tile(self._embedding, (len(pcm), 1))
+
+    def close(self) -> None:
+        return
 
 
 def load_null(settings: config.Settings) -> LoadedModel:
     card = load_bundle(shipped_bundle()).card
-    return LoadedModel(card, Batcher([FakeBackend(dim=card.dim)], settings.engine, card.dim))
+    return LoadedModel(card, Batcher([NullBackend(card.dim)], settings.engine, card.dim))
 
 
 def main() -> None:
@@ -25,7 +42,9 @@ def main() -> None:
         "calls.maximum_streams": 100_000,
     }
     settings = config.load(flags=flags)
-    asyncio.run(daemon.run(settings, lambda found: print(found.grpc, flush=True), load=load_null))
+    runtime.run(
+        lambda: daemon.run(settings, lambda found: print(found.grpc, flush=True), load=load_null)
+    )
 
 
 if __name__ == "__main__":
