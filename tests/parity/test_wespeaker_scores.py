@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -43,7 +44,8 @@ def evaluated(output: Path, parts: list[str], *more: str) -> None:
 def same_kernels() -> bool:
     """Whether float32 products are summed here in the order in which the reference was made."""
     flags = Path("/proc/cpuinfo")
-    return flags.exists() and "avx512f" in flags.read_text()
+    chosen = "OPENBLAS_CORETYPE" in os.environ  # of OpenBLAS, which then has others for the sums
+    return not chosen and flags.exists() and "avx512f" in flags.read_text()
 
 
 @pytest.mark.parametrize("made", FILES)
