@@ -52,7 +52,7 @@ class Settings:
     calls: CallSettings = field(default_factory=CallSettings)
     """What clients may ask for."""
     model: ModelSettings = field(default_factory=ModelSettings)
-    """Which model is loaded."""
+    """Which models are loaded."""
     engine: EngineSettings = field(default_factory=EngineSettings)
     """How windows are embedded."""
     store: StoreSettings = field(default_factory=StoreSettings)
@@ -74,7 +74,7 @@ class Setting:
     default: Any
     """Value where nothing is set."""
     limits: Mapping[str, Any]
-    """minimum, maximum, choices; of a list: each (a pattern), contains (a member)."""
+    """minimum, maximum, choices; of a list: each (a pattern), contains (a member), may_be_empty."""
     help: str
     """What it does."""
 
@@ -181,7 +181,7 @@ def _unknown(name: str, known: Mapping[str, Any]) -> str:
 
 def _checked(setting: Setting, value: Any, source: str) -> Any:
     try:
-        value = _typed(setting.kind, value)
+        value = _typed(setting.kind, value, "may_be_empty" in setting.limits)
     except (ValueError, TypeError):
         is_list = typing.get_origin(setting.kind) is tuple
         kind = "list of names" if is_list else setting.kind.__name__
@@ -204,9 +204,11 @@ def _checked(setting: Setting, value: Any, source: str) -> Any:
     return value
 
 
-def _typed(kind: Any, value: Any) -> Any:
+def _typed(kind: Any, value: Any, may_be_empty: bool) -> Any:
     if typing.get_origin(kind) is tuple:
         parts = value.split(",") if isinstance(value, str) else value
+        if may_be_empty and parts in ([""], [], ()):
+            return ()
         if not isinstance(parts, list | tuple) or not all(isinstance(p, str) for p in parts):
             raise TypeError
         cleaned = tuple(part.strip() for part in parts)

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import start_http_server
 
-from speakerd_server.calls.serving import LoadedModel, Models, Serving
+from speakerd_server.calls.administration import LocalAdministration
+from speakerd_server.calls.enrolments import LocalEnrolments
+from speakerd_server.calls.loading import LocalLoader, bundles_at_start
+from speakerd_server.calls.models import Models, VersionPolicy
+from speakerd_server.calls.serving import Serving
+from speakerd_server.cards import Bundle
 from speakerd_server.config import Settings
 from speakerd_server.engine.batcher import Batcher
-from speakerd_server.engine.onnxruntime_cpu import OnnxRuntimeCpu
+from speakerd_server.engine.cpu import cpu_lanes, processors
+from speakerd_server.engine.lanes import Lanes
 from speakerd_server.errors import AddressUnavailable, EngineDead
-from speakerd_server.models.bundle import load_bundle
-from speakerd_server.models.choice import find_bundle
 from speakerd_server.store.enrolment import EnrolmentStore
 from speakerd_server.wire.server import GrpcServer, ServerSettings, host_and_port
 
@@ -36,34 +38,44 @@ class Addresses:
     """Host and port; empty: none."""
 
 
-def load_model(settings: Settings) -> LoadedModel:
-    """Load the model of the settings; raises ModelDamaged or ModelUnusable."""
-    bundle = load_bundle(find_bundle(settings.model.default))
-    workers = settings.engine.workers or processors()
-    backends = [
-        OnnxRuntimeCpu(bundle, threads=settings.engine.threads_per_worker) for _ in range(workers)
-    ]
-    return LoadedModel(bundle.card, Batcher(backends, settings.engine, bundle.card.dim))
+OpenLanes = Callable[[Bundle, Settings], Lanes]
+
+
+def open_lanes(bundle: Bundle, settings: Settings) -> Lanes:
+    """Open a model on the device of the settings; raises StartFailed."""
+    engine = settings.engine
+    return cpu_lanes(bundle, workers_of(settings), engine.threads_per_worker, processors())
+
+
+def workers_of(settings: Settings) -> int:
+    """Give the batches that are computed at the same time."""
+    return settings.engine.workers or processors()
 
 
 async def run(
-    settings: Settings,
-    announce: Callable[[Addresses], None],
-    load: Callable[[Settings], LoadedModel] = load_model,
+    settings: Settings, announce: Callable[[Addresses], None], open_lanes: OpenLanes = open_lanes
 ) -> None:
     """Serve until SIGTERM or SIGINT; `announce` is told the addresses once calls are answered.
 
-    Raises StartFailed (or StoreCorrupt) when the daemon cannot start.
+    Raises StartFailed (or StoreCorrupt, ModelRefused) when the daemon cannot start.
     """
     stopping = asyncio.Event()
     store = EnrolmentStore(settings.store, settings.calls.domains)
-    model = load(settings)
-    serving = Serving(Models([model]), store, settings.calls)
-    server = GrpcServer(serving, settings.server)
+    enrolments = LocalEnrolments(store, settings.calls.pending_store_changes)
+    batcher = Batcher(
+        workers_of(settings), settings.engine, on_death=lambda error: _engine_died(server, error)
+    )
+    loader = LocalLoader(batcher, "cpu", lambda bundle: open_lanes(bundle, settings))
+    models = Models(VersionPolicy(settings.model.version_policy))
+    serving = Serving(models, enrolments, settings.calls)
+    administration = LocalAdministration(
+        serving, loader, settings.model, lambda well: server.tell_health(serving=well)
+    )
+    server = GrpcServer(serving, administration, settings.server)
     metrics_server = None
     try:
-        samples = model.card.samples_per_chunk
-        await model.engine.start(samples, on_death=lambda error: _engine_died(server, error))
+        for bundle in bundles_at_start(settings.model):
+            models.add(await loader.load(bundle, ""))
         metrics_server, metrics_address = _serve_metrics(settings.server)
         address = await server.start()
         await server.tell_health(serving=True)
@@ -76,35 +88,25 @@ async def run(
         await server.stop(0)
         if metrics_server is not None:
             metrics_server.shutdown()
-        await model.engine.stop()
-        serving.close()
-        store.close()
+        await batcher.stop()
+        await enrolments.close()
     _log.info("stopped")
-
-
-def processors(quota_file: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """Give the processors that this process may use, a container's quota included."""
-    allowed = len(os.sched_getaffinity(0))
-    try:
-        quota, period = quota_file.read_text().split()
-    except (OSError, ValueError):
-        return allowed
-    return allowed if quota == "max" else max(1, min(allowed, round(int(quota) / int(period))))
 
 
 async def _drain(
     serving: Serving, server: GrpcServer, grace_s: float, stopping: asyncio.Event
 ) -> None:
-    _log.info("draining", extra={"open_calls": serving.open_calls, "grace_s": grace_s})
-    serving.draining = True
+    places = serving.places
+    _log.info("draining", extra={"open_calls": places.open_calls, "grace_s": grace_s})
+    places.draining = places.stopping = True
     await server.tell_health(serving=False)
     stopping.clear()
-    ends = [asyncio.ensure_future(event.wait()) for event in (serving.quiet, stopping)]
+    ends = [asyncio.ensure_future(event.wait()) for event in (places.quiet, stopping)]
     await asyncio.wait(ends, timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
     for end in ends:
         end.cancel()
-    if serving.open_calls:
-        _log.warning("grace is over", extra={"cancelled_calls": serving.open_calls})
+    if places.open_calls:
+        _log.warning("grace is over", extra={"cancelled_calls": places.open_calls})
 
 
 def _engine_died(server: GrpcServer, error: EngineDead) -> None:

@@ -10,6 +10,7 @@ SpeakerdError
 │   └── SpeakerIdInvalid  PageTokenInvalid  FieldInvalid
 ├── NotFound                     ModelUnknown  DomainUnknown  SpeakerUnknown  RecordingUnknown
 ├── NotPossible                  ModelMismatch  NotEnoughSpeech  TooManyRecordings
+│                                ModelRefused  ModelIsDefault
 ├── Exhausted                    TooManyStreams  TooManyCalls  EngineBusy  EngineQueueFull
 │                                StoreFull  StoreBusy
 ├── NotAvailable                 Draining  EngineDead  StoreUnavailable  ErasureIncomplete
@@ -318,14 +319,14 @@ class FieldInvalid(InvalidInput):
 
 
 class ModelUnknown(NotFound):
-    """No such model is loaded."""
+    """No such model is loaded, or there to be loaded."""
 
     reason = "MODEL_UNKNOWN"
     field = "model"
 
-    def __init__(self, name: str, known: Sequence[str]) -> None:
+    def __init__(self, name: str, known: Sequence[str], what: str = "is loaded") -> None:
         self.name = name
-        super().__init__(f"no model {name!r} is loaded; there is {', '.join(known)}")
+        super().__init__(f"no model {name!r} {what}; there is {', '.join(known)}")
 
 
 class DomainUnknown(NotFound):
@@ -403,6 +404,31 @@ class TooManyRecordings(NotPossible):
         )
 
 
+class ModelRefused(NotPossible):
+    """A model cannot be loaded, or does not embed."""
+
+    reason = "MODEL_REFUSED"
+    field = "model"
+
+    def __init__(self, name: str, problem: str) -> None:
+        self.name, self.problem = name, problem
+        super().__init__(f"the model {name} cannot be used: {problem}")
+
+
+class ModelIsDefault(NotPossible):
+    """The model of calls that name none would be gone."""
+
+    reason = "MODEL_IS_DEFAULT"
+    field = "model"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(
+            f"{name} is the only version of the default model; load another model with make_default"
+            " first"
+        )
+
+
 class TooManyStreams(Exhausted):
     """Every place for a live call is taken."""
 
@@ -474,12 +500,12 @@ class StoreBusy(Exhausted):
 
 
 class Draining(NotAvailable):
-    """The daemon is about to stop."""
+    """The daemon is about to stop, or was taken out of service."""
 
     reason = "DRAINING"
 
     def __init__(self) -> None:
-        super().__init__("the daemon is draining before it stops; use another one or try later")
+        super().__init__("the daemon takes no new calls now; use another one or try later")
 
 
 class EngineDead(NotAvailable):

@@ -8,18 +8,29 @@ _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
 
 LIVE_STREAMS = Gauge("speakerd_live_streams", "StreamVerify and StreamEnroll calls going on")
 QUEUED_WINDOWS = Gauge("speakerd_queued_windows", "Windows waiting for the engine")
-WINDOWS_EMBEDDED = Counter("speakerd_windows_embedded_total", "Windows embedded")
+WINDOWS_EMBEDDED = Counter(
+    "speakerd_windows_embedded_total", "Windows embedded", ["model", "device"]
+)
 WINDOWS_WITHOUT_VARIANCE = Counter(
     "speakerd_windows_without_variance_total", "Windows left out because nothing varies in them"
 )
 BATCH_WINDOWS = Histogram(
-    "speakerd_batch_windows", "Windows in one batch", buckets=(1, 2, 4, 8, 16, 32, 64, 128)
+    "speakerd_batch_windows",
+    "Windows in one batch",
+    ["model", "device"],
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128),
 )
 QUEUE_SECONDS = Histogram(
-    "speakerd_queue_seconds", "Time a window waits for the engine", buckets=_SECONDS
+    "speakerd_queue_seconds",
+    "Time a window waits for the engine; kind is live or offline",
+    ["model", "kind"],
+    buckets=_SECONDS,
 )
 COMPUTE_SECONDS = Histogram(
-    "speakerd_compute_seconds", "Time the engine takes for one batch", buckets=_SECONDS
+    "speakerd_compute_seconds",
+    "Time the engine takes for one batch",
+    ["model", "device"],
+    buckets=_SECONDS,
 )
 DECISION_LAG_SECONDS = Histogram(
     "speakerd_decision_lag_seconds",

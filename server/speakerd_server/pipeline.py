@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from speakerd_server import metrics
-from speakerd_server.engine.batcher import Batcher
+from speakerd_server.engine.engine import Engine
 from speakerd_server.errors import StreamIdle
 from speakerd_server.session import Session
 from speakerd_server.values import Float32, Step, Utterance, Window
@@ -58,7 +58,7 @@ class Pipeline:
     def __init__(
         self,
         session: Session,
-        engine: Batcher,
+        engine: Engine,
         chunks: AsyncIterator[bytes],
         *,
         piece_bytes: int,
@@ -97,7 +97,7 @@ class Pipeline:
         while not self._items.empty():
             item = self._items.get_nowait()
             if isinstance(item, _Pending):
-                _drop(item.embedding)
+                drop(item.embedding)
 
     async def heard(self) -> AsyncIterator[Heard]:
         """Tell what was heard whenever an update is due, and once more at the end.
@@ -174,7 +174,7 @@ class Pipeline:
             try:
                 await self._items.put(_Pending(window, embedding, self._complete_at_s))
             except asyncio.CancelledError:
-                _drop(embedding)
+                drop(embedding)
                 raise
         self._working = False
 
@@ -220,7 +220,7 @@ class _Idle:
         self._timer = loop.call_later(limit_s / 10, self._look, loop, limit_s)
 
 
-def _drop(embedding: asyncio.Future[Float32]) -> None:
+def drop(embedding: asyncio.Future[Float32]) -> None:
     """Take a window back; an error that nobody will ask for counts as seen."""
     if not embedding.cancel() and not embedding.cancelled():
         embedding.exception()

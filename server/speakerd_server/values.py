@@ -21,6 +21,9 @@ class Encoding(enum.Enum):
     ALAW = "alaw"
 
 
+_SAMPLE_BYTES = {Encoding.PCM16LE: 2, Encoding.FLOAT32LE: 4}
+
+
 @dataclass(frozen=True, slots=True)
 class AudioFormat:
     """How the bytes of one channel of audio are to be read."""
@@ -33,7 +36,7 @@ class AudioFormat:
     @property
     def sample_bytes(self) -> int:
         """Bytes of one sample."""
-        return {Encoding.PCM16LE: 2, Encoding.FLOAT32LE: 4}.get(self.encoding, 1)
+        return _SAMPLE_BYTES.get(self.encoding, 1)
 
     @property
     def bytes_per_second(self) -> int:

@@ -19,16 +19,16 @@ class Layout:
     sessions: int
     threads: int
     batch: int
+    spinning: bool = False
 
 
+_SHAPES = ((1, 2, False), (1, 2, True), (2, 1, False))
 LAYOUTS = tuple(
-    Layout(sessions, threads, batch)
-    for sessions, threads in ((1, 2), (2, 1))
+    Layout(sessions, threads, batch, spinning)
+    for sessions, threads, spinning in _SHAPES
     for batch in (1, 8, 16)
 )
-
-
-ALONE = (Layout(1, 2, 1), Layout(1, 1, 1))
+ALONE = (Layout(1, 2, 1), Layout(1, 2, 1, True), Layout(1, 1, 1))
 
 
 class BareEngine:
@@ -37,15 +37,17 @@ class BareEngine:
     def __init__(self, frames: int = 198) -> None:
         bundle = load_bundle(shipped_bundle())
         self._backends = {
-            layout: [OnnxRuntimeCpu(bundle, threads=layout.threads) for _ in range(layout.sessions)]
-            for layout in (Layout(1, 2, 1), Layout(2, 1, 1), Layout(1, 1, 1))
+            (sessions, threads, spinning): [
+                OnnxRuntimeCpu(bundle, threads=threads, spinning=spinning) for _ in range(sessions)
+            ]
+            for sessions, threads, spinning in (*_SHAPES, (1, 1, False))
         }
         self._frames = frames
         self._pcm = noise((160 * (frames - 1) + 400) / 16000)
 
     def windows_per_s(self, layout: Layout, seconds: float) -> float:
         """Measure one layout."""
-        backends = self._backends[Layout(layout.sessions, layout.threads, 1)]
+        backends = self._backends[layout.sessions, layout.threads, layout.spinning]
         pcm = np.tile(self._pcm, (layout.batch, 1))
         rows = np.tile(np.arange(self._frames), (layout.batch, 1))
         counts = [0] * len(backends)

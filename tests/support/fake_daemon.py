@@ -5,15 +5,13 @@ A window with a sample beyond POISON fails its batch; one beyond DEADLY kills th
 
 from __future__ import annotations
 
-import asyncio
 import sys
 
 import numpy as np
-from speakerd_server import config, daemon
-from speakerd_server.calls.serving import LoadedModel
-from speakerd_server.engine.batcher import Batcher
+from speakerd_server import config, daemon, runtime
+from speakerd_server.cards import Bundle
 from speakerd_server.engine.fake import FakeBackend
-from speakerd_server.models.bundle import load_bundle, shipped_bundle
+from speakerd_server.engine.lanes import Lanes
 from speakerd_server.values import Float32
 from support.speech import noise, pcm16
 
@@ -41,17 +39,17 @@ def main() -> None:
     names = {setting.flag: setting.dotted for setting in config.all_settings()}
     flags = {names[flag]: value for flag, _, value in (one.partition("=") for one in given)}
 
-    def load(settings: config.Settings) -> LoadedModel:
-        card = load_bundle(shipped_bundle()).card
-        backend = FakeBackend(card.dim, poisoned, float(delay_s))
-        return LoadedModel(card, Batcher([backend], settings.engine, card.dim))
+    def open_lanes(bundle: Bundle, settings: config.Settings) -> Lanes:
+        return Lanes(bundle.card.dim, [FakeBackend(bundle.card.dim, poisoned, float(delay_s))])
 
     def announce(found: daemon.Addresses) -> None:
         line = f"speakerd serves on {found.grpc}, metrics on http://{found.metrics}/metrics"
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
 
-    asyncio.run(daemon.run(config.load(flags=flags), announce, load))
+    flags.setdefault("engine.workers", "1")
+    settings = config.load(flags=flags)
+    runtime.run(lambda: daemon.run(settings, announce, open_lanes))
 
 
 if __name__ == "__main__":

@@ -12,14 +12,20 @@ Page = Mapping[str, float]
 
 
 def read_page(daemon: Daemon) -> Page:
-    """Give every sample by its name, with labels as in `name{label="value"}`."""
+    """Give every sample by its name, with labels as in `name{label="value"}`.
+
+    By the bare name the sum of those with labels, but for buckets.
+    """
     with urllib.request.urlopen(f"http://{daemon.metrics}/metrics") as page:
         text = page.read().decode()
-    found = {}
+    found: dict[str, float] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             labels = ",".join(f'{name}="{value}"' for name, value in sample.labels.items())
-            found[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
+            if labels:
+                found[f"{sample.name}{{{labels}}}"] = sample.value
+            if "le" not in sample.labels:
+                found[sample.name] = found.get(sample.name, 0.0) + sample.value
     return found
 
 

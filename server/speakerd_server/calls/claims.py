@@ -10,7 +10,14 @@ from speakerd_server.decision import Comparison, decide
 from speakerd_server.errors import FieldInvalid
 from speakerd_server.score.similarity import cosine
 from speakerd_server.store.ids import check_speaker_id
-from speakerd_server.values import Decision, Policy, SpeakerState, Utterance, Verdict
+from speakerd_server.values import (
+    Decision,
+    Policy,
+    SpeakerState,
+    Utterance,
+    Verdict,
+    Voiceprint,
+)
 
 MAXIMUM_SPEAKERS = 100
 DEFAULT_TOP_K = 5
@@ -44,24 +51,30 @@ class Target:
 
 
 class Claim:
-    """Turns what was heard in one call into verdicts, by the voiceprints as they are now."""
+    """Turns what was heard in one call into verdicts, by the voiceprints as they are now.
+
+    Raises what `Target.check` does.
+    """
 
     def __init__(
         self, serving: Serving, domain: str, target: Target, card: Card, policy: Policy
     ) -> None:
         target.check()
-        self._serving = serving
+        self._enrolments = serving.enrolments
         self._domain = domain
         self._target = target
         self._card = card
         self._policy = policy
-        for speaker_id in target.speaker_ids:
-            serving.store.voiceprint(domain, speaker_id, card.identity)
+
+    async def check(self) -> None:
+        """Raise ModelMismatch when a claimed speaker was enrolled with another model."""
+        for speaker_id in self._target.speaker_ids:
+            await self._voiceprint(speaker_id)
 
     async def verdict(self, utterance: Utterance) -> Verdict:
         """Compare and decide; raises ModelMismatch when a claimed speaker was enrolled anew."""
         if self._target.top_k is not None and utterance.window_count == 0:
-            return self._nobody_heard()
+            return await self._nobody_heard()
         comparisons, compared = await self._comparisons(utterance)
         return decide(
             self._policy,
@@ -72,8 +85,11 @@ class Claim:
             speakers_compared=compared,
         )
 
-    def _nobody_heard(self) -> Verdict:
-        if self._serving.store.enrolled(self._domain, self._card.identity) == 0:
+    async def _voiceprint(self, speaker_id: str) -> Voiceprint | None:
+        return await self._enrolments.voiceprint(self._domain, speaker_id, self._card.identity)
+
+    async def _nobody_heard(self) -> Verdict:
+        if await self._enrolments.enrolled(self._domain, self._card.identity) == 0:
             reason = "nobody is enrolled in the domain"
             return Verdict(Decision.SPEAKER_NOT_ENROLLED, reason)
         reason = "no window with a voice in it was heard yet"
@@ -84,22 +100,21 @@ class Claim:
             return await self._search(utterance, self._target.top_k)
         if not self._target.speaker_ids:
             return None, 0
-        comparisons = [self._compare(s, utterance) for s in self._target.speaker_ids]
+        comparisons = [await self._compare(s, utterance) for s in self._target.speaker_ids]
         return comparisons, sum(c.cosine is not None for c in comparisons)
 
-    def _compare(self, speaker_id: str, utterance: Utterance) -> Comparison:
-        store = self._serving.store
-        voiceprint = store.voiceprint(self._domain, speaker_id, self._card.identity)
+    async def _compare(self, speaker_id: str, utterance: Utterance) -> Comparison:
+        voiceprint = await self._voiceprint(speaker_id)
         if voiceprint is None:
-            known = store.state(self._domain, speaker_id) is not None
+            known = await self._enrolments.state(self._domain, speaker_id) is not None
             return Comparison(speaker_id, None, SpeakerState.PENDING if known else None)
         alike = cosine(utterance.mean, voiceprint.vector) if utterance.window_count else None
         return Comparison(speaker_id, alike, SpeakerState.ENROLLED)
 
     async def _search(self, utterance: Utterance, top_k: int) -> tuple[list[Comparison], int]:
-        store, domain, identity = self._serving.store, self._domain, self._card.identity
-        embedding = utterance.mean
-        found = await self._serving.search(lambda: store.search(domain, identity, embedding, top_k))
+        found = await self._enrolments.search(
+            self._domain, self._card.identity, utterance.mean, top_k
+        )
         hits = [
             Comparison(speaker_id, score, SpeakerState.ENROLLED) for speaker_id, score in found.hits
         ]

@@ -64,9 +64,13 @@ class Enrolment:
         self.hearing = hearing
         self.minimum_speech_s = minimum_speech_s
         self._serving = serving
-        self._speaker_id = speaker_id
+        self.speaker_id = speaker_id
         self._display_name = display_name
-        serving.store.voiceprint(domain, speaker_id, hearing.model.card.identity)
+
+    async def check(self) -> None:
+        """Raise ModelMismatch when the speaker was enrolled with another model."""
+        identity = self.hearing.model.card.identity
+        await self._serving.enrolments.voiceprint(self.domain, self.speaker_id, identity)
 
     def progress(self, utterance: Utterance) -> Progress:
         """Tell how far it is."""
@@ -99,9 +103,8 @@ class Enrolment:
             sample_rate_hz=self.hearing.model_rate_hz,
             window_consistency=utterance.consistency,
         )
-        store = self._serving.store
-        enrolled = await self._serving.change(
-            lambda: store.enrol(self.domain, self._speaker_id, recording, self._display_name)
+        enrolled = await self._serving.enrolments.enrol(
+            self.domain, self.speaker_id, recording, self._display_name
         )
         feedback, reason = self._judge(utterance.consistency, enrolled.consistency)
         return Stored(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
-from speakerd_server.calls.serving import LoadedModel, Serving
-from speakerd_server.pipeline import Heard, Pipeline
+from speakerd_server import metrics
+from speakerd_server.calls.models import LoadedModel
+from speakerd_server.calls.serving import Serving
+from speakerd_server.pipeline import Heard, Pipeline, drop
 from speakerd_server.session import Session, SessionSettings
-from speakerd_server.values import AudioFormat
+from speakerd_server.values import AudioFormat, Float32, Window
 from speakerd_server.windows.arithmetic import check_samples_per_chunk
 
 
@@ -49,6 +53,14 @@ class Hearing:
             )
         )
 
+    def seconds(self, heard: Heard) -> tuple[float, float, int]:
+        """Give audio received and net speech in seconds, and the windows averaged."""
+        return (
+            heard.received_samples / self.audio_format.sample_rate_hz,
+            heard.utterance.speech_samples / self.model_rate_hz,
+            heard.utterance.window_count,
+        )
+
     def live(self, serving: Serving, chunks: AsyncIterator[bytes]) -> Pipeline:
         """Hear a call that goes on."""
         return Pipeline(
@@ -60,20 +72,48 @@ class Hearing:
             idle_timeout_s=serving.settings.idle_timeout_s,
         )
 
-    async def whole(self, serving: Serving, chunks: AsyncIterator[bytes]) -> Heard:
-        """Hear a whole recording; gives the final."""
-        pipeline = Pipeline(
-            self.session(),
-            self.model.engine,
-            chunks,
-            piece_bytes=self.audio_format.bytes_per_second,
-            windows_in_flight=serving.settings.windows_in_flight,
-        )
-        async with pipeline:
-            async for heard in pipeline.heard():
-                if heard.final:
-                    return heard
-        raise AssertionError("a pipeline ends with a final or an error")
+    async def whole(self, serving: Serving, content: bytes) -> Heard:
+        """Hear a whole recording; gives the final. Raises what session and engine raise.
+
+        What a pipeline does for a call that goes on needs a task of its own; here all bytes are
+        there, so that embeddings are waited for only when as many windows are out as may.
+        """
+        session, limit = self.session(), serving.settings.windows_in_flight
+        out: deque[tuple[Window, asyncio.Future[Float32]]] = deque(maxlen=limit)
+        pieces = _pieces(content, self.audio_format.bytes_per_second)
+        try:
+            for piece in pieces:
+                step = session.push(piece) if piece is not None else session.end()
+                for window in step.windows:
+                    if len(out) == limit:
+                        await _absorb(session, out)
+                    out.append((window, await self.model.engine.submit_offline(window)))
+                if len(content) > self.audio_format.bytes_per_second:
+                    await asyncio.sleep(0)  # other calls go on between the pieces of a long one
+            while out:
+                await _absorb(session, out)
+        finally:
+            for _, embedding in out:
+                drop(embedding)
+            metrics.WINDOWS_WITHOUT_VARIANCE.inc(session.utterance.windows_without_variance)
+        received = session.received_samples
+        return Heard(session.utterance, True, received, asyncio.get_running_loop().time())
+
+
+async def _absorb(session: Session, out: deque[tuple[Window, asyncio.Future[Float32]]]) -> None:
+    window, embedding = out[0]
+    session.absorb_embedding(window, await embedding)
+    out.popleft()
+
+
+def _pieces(content: bytes, piece_bytes: int) -> Iterator[bytes | None]:
+    """Cut a recording, so that no piece holds the event loop for long; None is its end."""
+    if len(content) <= piece_bytes:
+        yield content
+    else:
+        for start in range(0, len(content), piece_bytes):
+            yield content[start : start + piece_bytes]
+    yield None
 
 
 def window_length(model: LoadedModel, wanted: int | None) -> int:

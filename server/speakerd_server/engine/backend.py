@@ -12,7 +12,8 @@ from speakerd_server.values import Float32, Int64
 class Backend(Protocol):
     """Computes one batch at a time; one thread calls it, but not always the same one.
 
-    Two batches in flight on one device are two backends over what they share.
+    Two batches in flight on one device are two backends over what they share, or one that says
+    that several threads may call it at once.
     """
 
     def buffers(self, windows: int, samples: int, frames: int) -> tuple[Float32, Int64]:

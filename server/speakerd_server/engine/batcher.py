@@ -1,4 +1,4 @@
-"""One engine for all calls: a bounded queue, a worker thread for each backend, named failures."""
+"""One device for all calls: a bounded queue, a thread for each worker, named failures."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
-from speakerd_server import metrics
-from speakerd_server.engine.backend import Backend
+from speakerd_server import metrics, scheduling
 from speakerd_server.engine.batch import Outcome, embed_windows
-from speakerd_server.engine.window_queue import BatchLimits, Job, WindowQueue
+from speakerd_server.engine.lanes import Lanes, warmed
+from speakerd_server.engine.offline_room import OfflineRoom
+from speakerd_server.engine.statistics import EngineStatistics, Tally
+from speakerd_server.engine.window_queue import Batch, BatchLimits, Job, WindowQueue
 from speakerd_server.errors import Draining, EngineDead, EngineFailed, SpeakerdError
 from speakerd_server.values import Float32, Window
 
@@ -24,137 +24,162 @@ class EngineSettings:
     """How the engine uses the processor and how much may wait for it."""
 
     workers: int = field(default=0, metadata={"minimum": 0, "maximum": 256})
-    """Sessions that compute at the same time; 0: one for each processor."""
+    """Batches that are computed at the same time; 0: one for each processor, two on a GPU."""
     threads_per_worker: int = field(default=1, metadata={"minimum": 1, "maximum": 256})
-    """Processors that one session may use; many sessions of one thread give the most windows."""
-    maximum_batch_windows: int = field(default=4, metadata={"minimum": 1, "maximum": 256})
-    """Windows in one batch at most."""
+    """Processors that one batch may use; many batches of one thread give the most windows."""
+    maximum_batch_windows: int = field(default=0, metadata={"minimum": 0, "maximum": 256})
+    """Windows in one batch at most; 0: as many as pay, measured at the start."""
     maximum_batch_frames: int = field(default=2400, metadata={"minimum": 1, "maximum": 1000000})
     """Frames of 10 ms in one batch at most; a single longer window goes alone."""
-    maximum_wait_ms: float = field(default=0.0, metadata={"minimum": 0.0, "maximum": 1000.0})
-    """How long a window waits for others to share a batch while a worker is free."""
+    maximum_batch_ms: float = field(default=200.0, metadata={"minimum": 1.0, "maximum": 60000.0})
+    """No batch size is chosen that takes longer, but one window always may."""
+    maximum_wait_ms: float = field(default=5.0, metadata={"minimum": 0.0, "maximum": 1000.0})
+    """Longest wait for others to share a batch while a worker is free. It waits at most for what a
+    batch costs besides its windows, and only while another one can be expected meanwhile."""
     queue_windows: int = field(default=512, metadata={"minimum": 1, "maximum": 1000000})
     """Windows that may wait; more are refused at once."""
     offline_windows: int = field(default=16, metadata={"minimum": 1, "maximum": 1000000})
     """Windows of whole recordings in the queue or at work at once; others wait with their calls."""
 
 
-@dataclass(frozen=True, slots=True)
-class EngineStatistics:
-    """What the engine did since it was started."""
+@dataclass(slots=True, eq=False)
+class _Served:
+    """One model that takes windows."""
 
-    queued_windows: int
-    """Waiting now."""
-    maximum_queued_windows: int
-    """Most that ever waited."""
-    windows_embedded: int
-    """Embeddings handed out."""
-    batches: int
-    """Computed, failed ones included."""
-    failed_batches: int
-    """In which at least one window got no embedding."""
-    dead: str | None
-    """Why the engine died; None while it works."""
+    lanes: Lanes
+    limits: BatchLimits
+    tally: Tally
+    waited_for: int = 0
+    """Windows that somebody waits for."""
+    leaving: bool = False
+    quiet: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Batcher:
-    """Embeds the windows of all calls.
+    """Embeds the windows of all calls with every model of one device.
 
-    `start`, `submit` and `stop` are called on one event loop. A worker that dies ends the engine:
-    its batch, all that waits and every later window fail with `EngineDead`.
+    All methods are called on one event loop. A worker that dies ends the engine: its batch, all
+    that waits and every later window fail with `EngineDead`.
 
     Args:
-        backends: One worker thread for each; closed by `stop`.
+        workers: Threads, each computing one batch at a time.
         settings: Limits.
-        dim: Length of an embedding.
+        device: Its name, in statistics.
+        most_windows: Largest batch that may be chosen where the settings leave it open.
+        on_death: Called once on the event loop if a worker dies.
     """
 
-    def __init__(self, backends: Sequence[Backend], settings: EngineSettings, dim: int) -> None:
-        self._backends, self._settings, self._dim = tuple(backends), settings, dim
-        limits = BatchLimits(
-            settings.maximum_batch_windows,
-            settings.maximum_batch_frames,
-            settings.maximum_wait_ms / 1000.0,
-        )
-        self._queue = WindowQueue(settings.queue_windows, limits)
-        self._offline = asyncio.Semaphore(settings.offline_windows)
-        self._long = asyncio.Semaphore(max(1, len(self._backends) - 1))
+    def __init__(
+        self,
+        workers: int,
+        settings: EngineSettings,
+        *,
+        device: str = "cpu",
+        most_windows: int = 8,
+        on_death: Callable[[EngineDead], None] | None = None,
+    ) -> None:
+        self.workers, self._settings, self._device = workers, settings, device
+        self._most_windows = settings.maximum_batch_windows or most_windows
+        self._on_death = on_death
+        wait_s = settings.maximum_wait_ms / 1000.0
+        self._queue = WindowQueue(settings.queue_windows, workers, wait_s)
+        self._room = OfflineRoom(settings.offline_windows, workers - 1)
+        self._models: dict[str, _Served] = {}
         self._threads: list[threading.Thread] = []
         self._dead: str | None = None
         self._stopping = False
-        self._windows_embedded = self._batches = self._failed_batches = 0
 
     @property
     def queue_limit_windows(self) -> int:
         """Windows that may wait; more are refused."""
         return self._settings.queue_windows
 
-    async def start(
-        self, warm_samples: int, on_death: Callable[[EngineDead], None] | None = None
-    ) -> None:
-        """Run every backend once at its full batch and at one window, then take windows.
+    async def add(self, model: str, lanes: Lanes, warm_samples: int, name: str = "") -> None:
+        """Warm a model up, measure its batches, and take windows for it from now on.
 
         Args:
+            model: Key, not in use.
+            lanes: With as many narrow backends as there are workers; closed by `remove` and
+                `stop`, and here where it raises.
             warm_samples: Length of the windows to expect, at least 400.
-            on_death: Called once on the event loop if a worker dies.
+            name: In errors and metrics; the key where it is empty.
 
         Raises:
-            EngineDead: A backend cannot embed a window of noise.
+            ModelRefused: A backend gives no embedding of noise.
         """
+        settings, name = self._settings, name or model
         self._loop = asyncio.get_running_loop()
-        self._on_death = on_death
-        warming = [asyncio.to_thread(self._warm, item, warm_samples) for item in self._backends]
-        await asyncio.gather(*warming)
-        for number, backend in enumerate(self._backends):
-            run = functools.partial(self._run_worker, backend)
-            self._threads.append(threading.Thread(target=run, name=f"engine-{number}", daemon=True))
-            self._threads[-1].start()
+        longest_s = settings.maximum_batch_ms / 1000.0
+        frames = settings.maximum_batch_frames
+        try:
+            lanes, cost = await asyncio.to_thread(
+                warmed, lanes, name, warm_samples, self._most_windows, frames, longest_s
+            )
+        except BaseException:
+            lanes.close()
+            raise
+        windows = settings.maximum_batch_windows or cost.best_windows
+        limits = BatchLimits(windows, frames, cost.fixed_s, lanes.side_by_side)
+        self._queue.set_limits(model, limits)
+        self._models[model] = _Served(lanes, limits, Tally(self._device, name, cost))
+        self._start_workers()
 
-    @property
+    async def remove(self, model: str) -> None:
+        """Take no more windows for a model, wait for those that are out, and close its backends."""
+        served = self._models[model]
+        served.leaving = True
+        if served.waited_for:
+            served.quiet.clear()
+            await served.quiet.wait()
+        await asyncio.to_thread(self._queue.remove, model)
+        del self._models[model]
+        await asyncio.to_thread(served.lanes.close)
+
     def waited_s(self) -> float:
         """Give how long the first live window in line has waited; 0 when none does."""
         return self._queue.waited_s()
 
-    async def submit_offline(self, window: Window) -> asyncio.Future[Float32]:
+    async def submit_offline(self, model: str, window: Window) -> asyncio.Future[Float32]:
         """Queue a window of a whole recording, behind live ones, once there is room for it.
 
-        A window of more than `maximum_batch_frames` takes long, so one worker is always kept
-        free of those; it waits for that first, so that long ones never hold the room of others.
-        Raises what `submit` raises.
+        The future and the errors are those of `submit`.
         """
         is_long = window.rows.size > self._settings.maximum_batch_frames
-        rooms = [self._long, self._offline] if is_long else [self._offline]
-        taken: list[asyncio.Semaphore] = []
-        try:
-            for room in rooms:
-                await room.acquire()
-                taken.append(room)
-            future = self.submit(window, live=False)
-        except BaseException:
-            for room in taken:
-                room.release()
-            raise
-        for room in rooms:
-            future.add_done_callback(functools.partial(_leave, room))
-        return future
+        return await self._room.submitted(is_long, lambda: self.submit(model, window, live=False))
 
-    def submit(self, window: Window, *, live: bool = True) -> asyncio.Future[Float32]:
+    def submit(
+        self,
+        model: str,
+        window: Window,
+        *,
+        live: bool = True,
+        taken: Callable[[], None] | None = None,
+    ) -> asyncio.Future[Float32]:
         """Queue a window and give the future of its embedding, float32[dim]; never blocks.
 
         The future ends with the embedding, `BatchFailed`, `EmbeddingInvalid` or `EngineDead`.
         Cancelling it takes the window out of the queue.
 
+        Args:
+            model: Key of one that was added.
+            window: What to embed.
+            live: Goes before every window that is not.
+            taken: Called, on a worker's thread, when its batch is about to be computed.
+
         Raises:
             EngineQueueFull: As many windows wait as may.
             EngineDead: A worker has died.
-            Draining: The engine was stopped.
+            Draining: The engine was stopped, or the model is being removed.
         """
         if self._dead is not None:
             raise EngineDead(self._dead)
-        if self._stopping:
+        served = self._models.get(model)
+        if self._stopping or served is None or served.leaving:
             raise Draining
         future: asyncio.Future[Float32] = self._loop.create_future()
-        self._queue.put(Job(window, future, time.monotonic(), live))
+        self._queue.put(Job(model, window, future, time.monotonic(), live, taken))
+        served.waited_for += 1
+        future.add_done_callback(functools.partial(_left, served))
         metrics.QUEUED_WINDOWS.set(len(self._queue))
         return future
 
@@ -165,45 +190,46 @@ class Batcher:
         for thread in self._threads:
             await asyncio.to_thread(thread.join)
         self._threads.clear()
-        for backend in self._backends:
-            backend.close()
+        for served in self._models.values():
+            served.lanes.close()
+        self._models.clear()
 
-    def statistics(self) -> EngineStatistics:
-        """Say what the engine did so far."""
-        return EngineStatistics(
-            queued_windows=len(self._queue),
-            maximum_queued_windows=self._queue.maximum_length,
-            windows_embedded=self._windows_embedded,
-            batches=self._batches,
-            failed_batches=self._failed_batches,
-            dead=self._dead,
-        )
+    def statistics(self, model: str) -> EngineStatistics:
+        """Say what was done for a model so far."""
+        queue = self._queue
+        tally = self._models[model].tally
+        return tally.statistics(queue.length_of(model), queue.maximum_length, self._dead)
 
-    def _warm(self, backend: Backend, samples: int) -> None:
-        noise = np.random.default_rng(0).standard_normal(samples).astype(np.float32) * np.float32(
-            0.1
-        )
-        window = Window(0, noise, np.arange(1 + (samples - 400) // 160), samples)
-        for windows in (self._queue.most(window), 1):
-            outcome = embed_windows(backend, [window] * windows, self._dim)[0]
-            if isinstance(outcome, EngineFailed):
-                raise EngineDead(str(outcome)) from outcome
+    def _start_workers(self) -> None:
+        for number in range(len(self._threads), self.workers):
+            thread = threading.Thread(
+                target=self._run_worker, args=(number,), name=f"engine-{number}", daemon=True
+            )
+            self._threads.append(thread)
+            thread.start()
 
-    def _run_worker(self, backend: Backend) -> None:
+    def _run_worker(self, number: int) -> None:
         """Life of a worker thread."""
-        jobs: list[Job] = []
+        batch: Batch | None = None
         try:
-            while jobs := self._queue.take():
-                self._post(self._settle, jobs, *self._embed(backend, jobs))
+            with scheduling.forward():
+                while batch := self._queue.take(batch):
+                    self._post(self._settle, batch, *self._embed(number, batch))
         # The thread's edge: whatever ends it must reach everyone who waits, or they wait for ever.
         except BaseException as error:  # noqa: BLE001
+            jobs = batch.jobs if batch is not None else []
             self._post(self._die, f"{type(error).__name__}: {error}", jobs)
 
-    def _embed(self, backend: Backend, jobs: Sequence[Job]) -> tuple[list[Outcome], float]:
+    def _embed(self, number: int, batch: Batch) -> tuple[list[Outcome], float]:
         started_s = time.monotonic()
+        served, jobs = self._models[batch.model], batch.jobs
+        served.tally.taken([(job.live, started_s - job.queued_at_s) for job in jobs])
         for job in jobs:
-            metrics.QUEUE_SECONDS.observe(started_s - job.queued_at_s)
-        outcomes = embed_windows(backend, [job.window for job in jobs], self._dim)
+            if job.taken is not None:
+                job.taken()
+        lanes = served.lanes
+        backend = lanes.wide if batch.alone and lanes.wide is not None else lanes.narrow[number]
+        outcomes = embed_windows(backend, [job.window for job in jobs], lanes.dim)
         return outcomes, time.monotonic() - started_s
 
     def _post(self, callback: Callable[..., None], *arguments: object) -> None:
@@ -211,17 +237,12 @@ class Batcher:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(callback, *arguments)
 
-    def _settle(self, jobs: Sequence[Job], outcomes: Sequence[Outcome], compute_s: float) -> None:
+    def _settle(self, batch: Batch, outcomes: Sequence[Outcome], compute_s: float) -> None:
         """Hand out one batch, on the event loop."""
         failed = sum(isinstance(outcome, EngineFailed) for outcome in outcomes)
-        self._batches += 1
-        self._failed_batches += failed > 0
-        self._windows_embedded += len(jobs) - failed
-        metrics.BATCH_WINDOWS.observe(len(jobs))
-        metrics.COMPUTE_SECONDS.observe(compute_s)
-        metrics.WINDOWS_EMBEDDED.inc(len(jobs) - failed)
+        self._models[batch.model].tally.computed(len(batch.jobs), failed, compute_s)
         metrics.QUEUED_WINDOWS.set(len(self._queue))
-        for job, outcome in zip(jobs, outcomes, strict=True):
+        for job, outcome in zip(batch.jobs, outcomes, strict=True):
             if job.future.done():
                 continue
             if isinstance(outcome, EngineFailed):
@@ -244,5 +265,7 @@ class Batcher:
         metrics.QUEUED_WINDOWS.set(len(self._queue))
 
 
-def _leave(room: asyncio.Semaphore, _embedding: asyncio.Future[Float32]) -> None:
-    room.release()
+def _left(served: _Served, _embedding: asyncio.Future[Float32]) -> None:
+    served.waited_for -= 1
+    if not served.waited_for:
+        served.quiet.set()

@@ -15,26 +15,28 @@ _LARGE_FRAMES = 4096
 
 
 class OnnxRuntimeCpu:
-    """One session over a bundle's graph.
+    """One session over a bundle's graph, for any number of callers at once.
 
-    Threads do not spin between batches, because the event loop needs the core, and an unusually
-    large batch does not leave the arena at its size for good.
+    An unusually large batch does not leave the arena at its size for good.
 
     Args:
         bundle: Verified when it was read.
         threads: Cores that one batch may use.
+        spinning: Whether its threads spin while they wait for each other within a batch: faster
+            while every core is free for it, a waste of other threads' time otherwise.
 
     Raises:
         ModelUnusable: ONNX Runtime cannot load the graph, or the graph is not one of windows.
     """
 
-    def __init__(self, bundle: Bundle, threads: int = 1) -> None:
+    def __init__(self, bundle: Bundle, threads: int = 1, *, spinning: bool = False) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.enable_mem_pattern = False
         options.log_severity_level = 3
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         try:
             self._session = ort.InferenceSession(
                 bundle.onnx_path, options, providers=["CPUExecutionProvider"]

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from speakerd_server.errors import ModelUnusable
+from speakerd_server.errors import ModelUnknown, ModelUnusable
 from speakerd_server.models.bundle import list_shipped, shipped_bundle
 from speakerd_server.models.card import CARD_NAME
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSettings:
-    """Which model is loaded."""
+    """Which models are loaded."""
 
     default: str = "campplus"
-    """Name of a shipped model (NAME or NAME/VERSION), or the folder of a bundle."""
+    """Name of a shipped model (NAME or NAME/VERSION), or the folder of a bundle: the model of calls
+    that name none."""
+    load: tuple[str, ...] = field(default=(), metadata={"may_be_empty": True})
+    """More models to load at the start, each written as `default` is."""
+    folder: str = ""
+    """Folder of bundles NAME/VERSION in which LoadModel looks before it looks among the shipped
+    ones; empty: only among those."""
+    version_policy: str = field(default="first", metadata={"choices": ("first", "newest")})
+    """Which version a name without one means: of those loaded the first, until LoadModel makes
+    another the default, or the newest. Voiceprints belong to one version."""
 
 
 def find_bundle(name: str) -> Path:
@@ -46,6 +56,28 @@ def find_bundle(name: str) -> Path:
     raise ModelUnusable(folder, f"{problem}; {_known(name)}")
 
 
+def find_listed(name: str, folder: Path | None) -> Path:
+    """Give the folder of a bundle that is known by name alone, whoever gives the name.
+
+    Args:
+        name: NAME, of which the newest version is taken, or NAME/VERSION.
+        folder: Of models; they come before the shipped ones.
+
+    Raises:
+        ModelUnknown: Nothing of that name is there; the message tells what is.
+        ModelUnusable: The folder cannot be read.
+    """
+    named, _, version = name.partition("/")
+    listed = (*(find_bundles(folder) if folder else ()), *shipped_bundles())
+    of_name = [path for path in listed if path.parent.name == named]
+    found = [path for path in of_name if version in ("", path.name)]
+    if not found:
+        every = dict.fromkeys(f"{path.parent.name}/{path.name}" for path in listed)
+        raise ModelUnknown(name, tuple(every), "can be loaded")
+    first = [path for path in found if path.parent == found[0].parent]
+    return newest(first)
+
+
 def find_bundles(folder: Path) -> tuple[Path, ...]:
     """Give the folders of all bundles NAME/VERSION of a folder of models.
 
@@ -67,9 +99,15 @@ def shipped_bundles() -> tuple[Path, ...]:
     return tuple(version for model in models for version in _versions(model))
 
 
-def newest(versions: list[Path]) -> Path:
+def newest(versions: Sequence[Path]) -> Path:
     """Give the last in natural order, in which "10" comes after "9"."""
     return max(versions, key=_natural)
+
+
+def natural_order(version: str) -> list[tuple[int, int, str]]:
+    """Give what versions are sorted by, so that "10" comes after "9"."""
+    parts = re.findall(r"\d+|\D+", version)
+    return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts]
 
 
 def _shipped(name: str) -> Path | None:
@@ -103,8 +141,7 @@ def _versions(folder: Path) -> list[Path]:
 
 
 def _natural(path: Path) -> list[tuple[int, int, str]]:
-    parts = re.findall(r"\d+|\D+", path.name)
-    return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts]
+    return natural_order(path.name)
 
 
 def _is_path(name: str) -> bool:

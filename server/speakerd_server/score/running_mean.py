@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,7 +37,7 @@ class RunningMean:
         """
         if self._count < 2:
             return 1.0
-        length = float(np.linalg.norm(self._sum))
+        length = math.sqrt(np.vdot(self._sum, self._sum))
         if not length:
             return 0.0
         cosine = float(self._directions @ self._sum) / (self._count * length)
@@ -44,7 +46,7 @@ class RunningMean:
     def add(self, embedding: Float32) -> None:
         """Add float32[dim], not length-normalised; ValueError for another shape or length 0."""
         exact = embedding.astype(np.float64)
-        length = float(np.linalg.norm(exact))
+        length = math.sqrt(np.vdot(exact, exact))
         if exact.shape != self._sum.shape or not length:
             raise ValueError(f"not an embedding: shape {exact.shape}, length {length}")
         self._sum += exact

@@ -1,22 +1,28 @@
-"""AdminService: what this daemon is and how it does."""
+"""AdminService: what this daemon is and how it does, its models, its calls, its drain."""
 
 from __future__ import annotations
 
-from speakerd.v1 import admin_pb2 as pb
-from speakerd.v1 import admin_pb2_grpc, audio_pb2
+import asyncio
+import time
 
-from speakerd_server import __version__
-from speakerd_server.calls.serving import LoadedModel, Serving
-from speakerd_server.values import ScoreScale
-from speakerd_server.windows.arithmetic import LONGEST_WINDOW_SAMPLES, lowest_samples_per_chunk
-from speakerd_server.wire import convert, edge
+from speakerd.v1 import admin_pb2 as pb
+from speakerd.v1 import admin_pb2_grpc
+
+from speakerd_server.calls.administration import Administration
+from speakerd_server.calls.serving import Serving
+from speakerd_server.errors import FieldInvalid
+from speakerd_server.wire import admin_convert, convert, edge
+
+_LONGEST_WAIT_S = 3600.0
+_INTERVALS_S = (0.1, 60.0)
 
 
 class AdminService(admin_pb2_grpc.AdminServiceServicer):
-    """Tells operators about the daemon."""
+    """Tells operators about the daemon, and does what they order."""
 
-    def __init__(self, serving: Serving) -> None:
+    def __init__(self, serving: Serving, administration: Administration) -> None:
         self._serving = serving
+        self._administration = administration
 
     async def GetServerInfo(  # noqa: N802
         self, request: pb.GetServerInfoRequest, context: edge.Context
@@ -25,23 +31,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         return await edge.answered(context, "GetServerInfo", lambda _: self._info())
 
     async def _info(self) -> pb.GetServerInfoResponse:
-        serving = self._serving
-        engines = [model.engine.statistics() for model in serving.models]
-        return pb.GetServerInfoResponse(
-            version=__version__,
-            start_time=convert.timestamp(serving.started_unix_s),
-            default_model=convert.identity(serving.models.default.card.identity),
-            domains=sorted(serving.settings.domains),
-            live_streams=serving.live_streams,
-            maximum_streams=serving.settings.maximum_streams,
-            queued_windows=sum(engine.queued_windows for engine in engines),
-            maximum_queued_windows=sum(
-                model.engine.queue_limit_windows for model in serving.models
-            ),
-            windows_embedded=sum(engine.windows_embedded for engine in engines),
-            speakers=serving.store.count(),
-            draining=serving.draining,
-        )
+        return admin_convert.server_info(await self._administration.server())
 
     async def ListModels(  # noqa: N802
         self, request: pb.ListModelsRequest, context: edge.Context
@@ -50,30 +40,73 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         return await edge.answered(context, "ListModels", lambda _: self._models())
 
     async def _models(self) -> pb.ListModelsResponse:
-        models = self._serving.models
-        named = sorted(models, key=lambda m: (m.card.identity.name, m.card.identity.version))
-        return pb.ListModelsResponse(
-            models=[_model(model, is_default=model is models.default) for model in named]
+        states = await self._administration.models()
+        return pb.ListModelsResponse(models=[admin_convert.model(state) for state in states])
+
+    async def LoadModel(  # noqa: N802
+        self, request: pb.LoadModelRequest, context: edge.Context
+    ) -> pb.LoadModelResponse:
+        """Load a model; calls can name it once it is warm."""
+        return await edge.answered(context, "LoadModel", lambda _: self._load(request))
+
+    async def _load(self, request: pb.LoadModelRequest) -> pb.LoadModelResponse:
+        _check_reference(request.model)
+        begun_s = time.monotonic()
+        state = await self._administration.load_model(
+            request.model, request.device, make_default=request.make_default
         )
+        took = convert.duration_of_seconds(time.monotonic() - begun_s)
+        return pb.LoadModelResponse(model=admin_convert.model(state), load_time=took)
+
+    async def UnloadModel(  # noqa: N802
+        self, request: pb.UnloadModelRequest, context: edge.Context
+    ) -> pb.UnloadModelResponse:
+        """Let no new call name a model."""
+        return await edge.answered(context, "UnloadModel", lambda _: self._unload(request))
+
+    async def _unload(self, request: pb.UnloadModelRequest) -> pb.UnloadModelResponse:
+        _check_reference(request.model)
+        state = await self._administration.unload_model(request.model)
+        return pb.UnloadModelResponse(model=admin_convert.model(state))
+
+    async def WatchSessions(  # type: ignore[override] # noqa: N802 - answers by context.write
+        self, request: pb.WatchSessionsRequest, context: edge.Context
+    ) -> None:
+        """Tell which live calls go on, again and again."""
+        await edge.answered(context, "WatchSessions", lambda call: self._watch(request, call))
+
+    async def _watch(self, request: pb.WatchSessionsRequest, call: edge.Call) -> None:
+        domain = self._serving.domain(request.domain) if request.domain else None
+        interval_s = 1.0
+        if request.HasField("interval"):
+            interval_s = convert.seconds(request.interval, "interval", *_INTERVALS_S)
+        while True:
+            sessions = await self._administration.sessions()
+            wanted = [one for one in sessions if domain in (None, one.domain)]
+            answer = pb.WatchSessionsResponse(
+                time=convert.timestamp(time.time()),
+                sessions=[admin_convert.session(one) for one in wanted],
+            )
+            await call.write(answer, self._serving.settings.write_timeout_s)
+            await asyncio.sleep(interval_s)
+
+    async def Drain(  # noqa: N802
+        self, request: pb.DrainRequest, context: edge.Context
+    ) -> pb.DrainResponse:
+        """Take the daemon out of service, or back into it."""
+        return await edge.answered(context, "Drain", lambda _: self._drain(request))
+
+    async def _drain(self, request: pb.DrainRequest) -> pb.DrainResponse:
+        wait_s = 0.0
+        if request.HasField("wait"):
+            wait_s = convert.seconds(request.wait, "wait", 0, _LONGEST_WAIT_S)
+        open_calls = await self._administration.drain(resume=request.resume, wait_s=wait_s)
+        return pb.DrainResponse(draining=not request.resume, open_calls=open_calls)
 
 
-def _model(model: LoadedModel, *, is_default: bool) -> pb.Model:
-    card = model.card
-    return pb.Model(
-        identity=convert.identity(card.identity),
-        dim=card.dim,
-        sample_rate_hz=card.sample_rate_hz,
-        samples_per_chunk=card.samples_per_chunk,
-        minimum_samples_per_chunk=lowest_samples_per_chunk(card),
-        maximum_samples_per_chunk=LONGEST_WINDOW_SAMPLES,
-        accept_at=_cosine(card.accept_at),
-        reject_below=_cosine(card.reject_below),
-        precision=card.precision,
-        licence=card.licence,
-        sha256=card.sha256,
-        is_default=is_default,
-    )
-
-
-def _cosine(value: float | None) -> audio_pb2.Score | None:
-    return None if value is None else convert.score(value, ScoreScale.COSINE)
+def _check_reference(name: str) -> None:
+    """Refuse what can name no model by FieldInvalid."""
+    if not name:
+        raise FieldInvalid("model", "must be set: NAME or NAME/VERSION")
+    if len(name) > edge.MAXIMUM_REQUEST_ID:
+        raise FieldInvalid("model", f"has more than {edge.MAXIMUM_REQUEST_ID} characters")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import unicodedata
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn, Protocol, TypeVar
@@ -75,16 +75,18 @@ class Call:
     def __init__(self, context: Context, rpc: str) -> None:
         self.context = context
         self.rpc = rpc
-        self.request_id = uuid.uuid4().hex
+        self.request_id = os.urandom(16).hex()
 
     def named(self, request_id: str) -> None:
         """Take the client's id where it gave one; raises FieldInvalid."""
+        if not request_id:
+            return
         if len(request_id) > MAXIMUM_REQUEST_ID:
             problem = f"has {len(request_id)} characters, at most {MAXIMUM_REQUEST_ID} can be"
             raise FieldInvalid("request_id", problem)
         if any(unicodedata.category(character) == "Cc" for character in request_id):
             raise FieldInvalid("request_id", "has a control character")
-        self.request_id = request_id or self.request_id
+        self.request_id = request_id
 
     async def write(self, message: object, timeout_s: float) -> None:
         """Send one answer of a stream; raises ClientNotReading when it is not taken in time."""
@@ -155,15 +157,10 @@ async def chunks_of(requests: AsyncIterator[StreamRequest]) -> AsyncIterator[byt
         yield chunk
 
 
-async def whole(content: bytes) -> AsyncIterator[bytes]:
-    """Give unary audio as one chunk; raises NoAudio."""
+def check_unary_length(content: bytes, bytes_per_second: int) -> None:
+    """Refuse unary audio of more than 10 minutes by AudioTooLong, and none by NoAudio."""
     if not content:
         raise NoAudio
-    yield content
-
-
-def check_unary_length(content: bytes, bytes_per_second: int) -> None:
-    """Refuse unary audio of more than 10 minutes by AudioTooLong."""
     if len(content) > UNARY_AUDIO_S * bytes_per_second:
         raise AudioTooLong(UNARY_AUDIO_S, "send it as a stream, or in parts")
 

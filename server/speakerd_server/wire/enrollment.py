@@ -15,7 +15,9 @@ from speakerd.v1 import enrollment_pb2_grpc
 from speakerd_server import metrics
 from speakerd_server.calls.enrolling import Enrolment
 from speakerd_server.calls.hearing import Hearing, window_length
+from speakerd_server.calls.models import LoadedModel
 from speakerd_server.calls.serving import Serving
+from speakerd_server.calls.sessions import SessionEntry
 from speakerd_server.errors import ConfigMissing, FieldInvalid, PageTokenInvalid
 from speakerd_server.store.ids import check_speaker_id
 from speakerd_server.values import Utterance
@@ -42,6 +44,16 @@ class _Enrolling:
             samples_per_chunk=hearing.samples_per_chunk,
             minimum_net_speech=convert.duration_of_seconds(self.enrolment.minimum_speech_s),
         )
+
+    def session(self) -> dict[str, Any]:
+        """How it is listed among the live calls."""
+        return {
+            "request_id": self.request_id,
+            "rpc": "StreamEnroll",
+            "domain": self.enrolment.domain,
+            "model": self.enrolment.hearing.model.reference,
+            "speaker_ids": (self.enrolment.speaker_id,),
+        }
 
     def progress(self, utterance: Utterance) -> pb.EnrollmentProgress:
         progress = self.enrolment.progress(utterance)
@@ -86,22 +98,30 @@ class EnrollmentService(enrollment_pb2_grpc.EnrollmentServiceServicer):
         with self._serving.stream_place():
             config = await edge.config_of(requests, limits.idle_timeout_s)
             call.named(config.request_id)
-            enrolling = self._enrolling(config, call.request_id)
-            opened = pb.StreamEnrollResponse(opened=enrolling.settings())
-            await call.write(opened, limits.write_timeout_s)
-            chunks = edge.chunks_of(requests)
-            async with enrolling.enrolment.hearing.live(self._serving, chunks) as pipeline:
-                async for heard in pipeline.heard():
-                    if heard.final:
-                        await call.still_there()
-                        answer = pb.StreamEnrollResponse(
-                            final=await enrolling.result(heard.utterance)
-                        )
-                    else:
-                        answer = pb.StreamEnrollResponse(
-                            progress=enrolling.progress(heard.utterance)
-                        )
-                    await call.write(answer, limits.write_timeout_s)
+            with self._serving.models.held(config.model) as model:
+                enrolling = await self._enrolling(config, model, call.request_id)
+                opened = pb.StreamEnrollResponse(opened=enrolling.settings())
+                await call.write(opened, limits.write_timeout_s)
+                with self._serving.sessions.opened(**enrolling.session()) as entry:
+                    await self._talk(enrolling, requests, call, entry)
+
+    async def _talk(
+        self,
+        enrolling: _Enrolling,
+        requests: AsyncIterator[Any],
+        call: edge.Call,
+        entry: SessionEntry,
+    ) -> None:
+        hearing, timeout_s = enrolling.enrolment.hearing, self._serving.settings.write_timeout_s
+        async with hearing.live(self._serving, edge.chunks_of(requests)) as pipeline:
+            async for heard in pipeline.heard():
+                entry.heard(*hearing.seconds(heard))
+                if heard.final:
+                    await call.still_there()
+                    answer = pb.StreamEnrollResponse(final=await enrolling.result(heard.utterance))
+                else:
+                    answer = pb.StreamEnrollResponse(progress=enrolling.progress(heard.utterance))
+                await call.write(answer, timeout_s)
 
     async def EnrollSpeaker(  # noqa: N802
         self, request: pb.EnrollSpeakerRequest, context: edge.Context
@@ -116,12 +136,16 @@ class EnrollmentService(enrollment_pb2_grpc.EnrollmentServiceServicer):
     ) -> pb.EnrollSpeakerResponse:
         if not request.HasField("config"):
             raise ConfigMissing
-        call.named(request.config.request_id)
-        with self._serving.unary_place(len(request.audio)):
-            enrolling = self._enrolling(request.config, call.request_id)
+        config = request.config
+        call.named(config.request_id)
+        with (
+            self._serving.places.unary(len(request.audio)),
+            self._serving.models.held(config.model) as model,
+        ):
+            enrolling = await self._enrolling(config, model, call.request_id)
             hearing = enrolling.enrolment.hearing
             edge.check_unary_length(request.audio, hearing.audio_format.bytes_per_second)
-            heard = await hearing.whole(self._serving, edge.whole(request.audio))
+            heard = await hearing.whole(self._serving, request.audio)
             result = await enrolling.result(heard.utterance)
         return pb.EnrollSpeakerResponse(settings=enrolling.settings(), result=result)
 
@@ -133,8 +157,7 @@ class EnrollmentService(enrollment_pb2_grpc.EnrollmentServiceServicer):
 
     async def _get(self, request: pb.GetSpeakerRequest) -> pb.GetSpeakerResponse:
         domain, speaker_id = self._named(request)
-        store = self._serving.store
-        speaker = await self._serving.read(lambda: store.speaker(domain, speaker_id))
+        speaker = await self._serving.enrolments.speaker(domain, speaker_id)
         return pb.GetSpeakerResponse(speaker=convert.speaker(speaker))
 
     async def ListSpeakers(  # noqa: N802
@@ -149,8 +172,7 @@ class EnrollmentService(enrollment_pb2_grpc.EnrollmentServiceServicer):
         if not 1 <= size <= MAXIMUM_PAGE:
             raise FieldInvalid("page_size", f"{size} is not between 1 and {MAXIMUM_PAGE}")
         after = _token_read(request.page_token)
-        store = self._serving.store
-        found = await self._serving.read(lambda: store.speakers(domain, after, size + 1))
+        found = await self._serving.enrolments.speakers(domain, after, size + 1)
         page = found[:size]
         more = len(found) > size
         return pb.ListSpeakersResponse(
@@ -169,10 +191,7 @@ class EnrollmentService(enrollment_pb2_grpc.EnrollmentServiceServicer):
         name = request.display_name if request.HasField("display_name") else None
         check_display_name(name)
         removed = tuple(request.remove_recording_ids)
-        store = self._serving.store
-        speaker = await self._serving.change(
-            lambda: store.update(domain, speaker_id, name, removed)
-        )
+        speaker = await self._serving.enrolments.update(domain, speaker_id, name, removed)
         metrics.ERASURES.inc(len(set(removed)))
         return pb.UpdateSpeakerResponse(speaker=convert.speaker(speaker))
 
@@ -184,8 +203,7 @@ class EnrollmentService(enrollment_pb2_grpc.EnrollmentServiceServicer):
 
     async def _delete(self, request: pb.DeleteSpeakerRequest) -> pb.DeleteSpeakerResponse:
         domain, speaker_id = self._named(request)
-        store = self._serving.store
-        erased = await self._serving.change(lambda: store.delete(domain, speaker_id))
+        erased = await self._serving.enrolments.delete(domain, speaker_id)
         metrics.ERASURES.inc(erased)
         return pb.DeleteSpeakerResponse(recordings_erased=erased)
 
@@ -195,9 +213,10 @@ class EnrollmentService(enrollment_pb2_grpc.EnrollmentServiceServicer):
         check_speaker_id(request.speaker_id)
         return self._serving.domain(request.domain), request.speaker_id
 
-    def _enrolling(self, config: pb.EnrollmentConfig, request_id: str) -> _Enrolling:
+    async def _enrolling(
+        self, config: pb.EnrollmentConfig, model: LoadedModel, request_id: str
+    ) -> _Enrolling:
         domain = self._serving.domain(config.domain)
-        model = self._serving.models.named(config.model)
         check_speaker_id(config.speaker_id)
         name = config.display_name if config.HasField("display_name") else None
         check_display_name(name)
@@ -212,6 +231,7 @@ class EnrollmentService(enrollment_pb2_grpc.EnrollmentServiceServicer):
             maximum_signal_s=edge.UNARY_AUDIO_S,
         )
         enrolment = Enrolment(self._serving, domain, config.speaker_id, name, hearing, minimum_s)
+        await enrolment.check()
         return _Enrolling(request_id, enrolment)
 
 

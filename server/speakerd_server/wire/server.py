@@ -17,6 +17,7 @@ from speakerd.v1 import (
     verification_pb2_grpc,
 )
 
+from speakerd_server.calls.administration import Administration
 from speakerd_server.calls.serving import Serving
 from speakerd_server.errors import AddressUnavailable
 from speakerd_server.wire.admin import AdminService
@@ -57,7 +58,15 @@ def host_and_port(address: str, setting: str) -> tuple[str, int]:
 class GrpcServer:
     """One port with every service of the contract."""
 
-    def __init__(self, serving: Serving, settings: ServerSettings) -> None:
+    def __init__(
+        self,
+        serving: Serving,
+        administration: Administration,
+        settings: ServerSettings,
+        *,
+        shared_port: bool = False,
+    ) -> None:
+        """Build it; with `shared_port`, other processes listen on the same port too."""
         limits = serving.settings
         keepalive_ms = round(settings.keepalive_s * 1000)
         self._settings = settings
@@ -65,7 +74,7 @@ class GrpcServer:
             options=[
                 ("grpc.max_receive_message_length", MESSAGE_BYTES),
                 ("grpc.max_send_message_length", MESSAGE_BYTES),
-                ("grpc.so_reuseport", 0),
+                ("grpc.so_reuseport", int(shared_port)),
                 ("grpc.keepalive_time_ms", keepalive_ms),
                 ("grpc.keepalive_timeout_ms", 10_000),
                 ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
@@ -80,7 +89,9 @@ class GrpcServer:
         enrollment_pb2_grpc.add_EnrollmentServiceServicer_to_server(
             EnrollmentService(serving), self._server
         )
-        admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(serving), self._server)
+        admin_pb2_grpc.add_AdminServiceServicer_to_server(
+            AdminService(serving, administration), self._server
+        )
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)

@@ -12,9 +12,11 @@ from speakerd.v1 import verification_pb2 as pb
 from speakerd.v1 import verification_pb2_grpc
 
 from speakerd_server import metrics
-from speakerd_server.calls.claims import Claim
+from speakerd_server.calls.claims import Claim, Target
 from speakerd_server.calls.hearing import Hearing, window_length
-from speakerd_server.calls.serving import LoadedModel, Serving
+from speakerd_server.calls.models import LoadedModel
+from speakerd_server.calls.serving import Serving
+from speakerd_server.calls.sessions import SessionEntry
 from speakerd_server.decision import Comparison, decide
 from speakerd_server.errors import AudioWithoutVoice, ConfigMissing
 from speakerd_server.pipeline import Heard
@@ -33,6 +35,7 @@ class _Verification:
     domain: str
     hearing: Hearing
     policy: Policy
+    target: Target
     claim: Claim
 
     async def result(self, heard: Heard) -> tuple[pb.VerificationResult, Verdict]:
@@ -45,6 +48,17 @@ class _Verification:
             wire_rate_hz=self.hearing.audio_format.sample_rate_hz,
         )
         return message, verdict
+
+    def session(self) -> dict[str, Any]:
+        """How it is listed among the live calls."""
+        return {
+            "request_id": self.request_id,
+            "rpc": "StreamVerify",
+            "domain": self.domain,
+            "model": self.hearing.model.reference,
+            "speaker_ids": self.target.speaker_ids,
+            "whole_domain": self.target.top_k is not None,
+        }
 
     def settings(self) -> pb.EffectiveSettings:
         rate_hz = self.hearing.model_rate_hz
@@ -78,13 +92,19 @@ class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
         with self._serving.stream_place():
             config = await edge.config_of(requests, limits.idle_timeout_s)
             call.named(config.request_id)
-            verification = self._verification(config, call.request_id)
-            opened = pb.StreamVerifyResponse(opened=verification.settings())
-            await call.write(opened, limits.write_timeout_s)
-            await self._talk(verification, requests, call)
+            with self._serving.models.held(config.model) as model:
+                verification = await self._verification(config, model, call.request_id)
+                opened = pb.StreamVerifyResponse(opened=verification.settings())
+                await call.write(opened, limits.write_timeout_s)
+                with self._serving.sessions.opened(**verification.session()) as entry:
+                    await self._talk(verification, requests, call, entry)
 
     async def _talk(
-        self, verification: _Verification, requests: AsyncIterator[Any], call: edge.Call
+        self,
+        verification: _Verification,
+        requests: AsyncIterator[Any],
+        call: edge.Call,
+        entry: SessionEntry,
     ) -> None:
         clock = asyncio.get_running_loop().time
         timeout_s = self._serving.settings.write_timeout_s
@@ -93,6 +113,7 @@ class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
             async for heard in pipeline.heard():
                 with edge.lag_observed(heard.complete_at_s, clock):
                     result, verdict = await verification.result(heard)
+                    entry.heard(*verification.hearing.seconds(heard), verdict.decision)
                     answer = pb.StreamVerifyResponse(update=result)
                     if heard.final:
                         answer = pb.StreamVerifyResponse(final=result)
@@ -110,8 +131,12 @@ class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
         if not request.HasField("config"):
             raise ConfigMissing
         call.named(request.config.request_id)
-        with self._serving.unary_place(len(request.audio)):
-            verification = self._verification(request.config, call.request_id)
+        config = request.config
+        with (
+            self._serving.places.unary(len(request.audio)),
+            self._serving.models.held(config.model) as model,
+        ):
+            verification = await self._verification(config, model, call.request_id)
             heard = await self._whole(verification.hearing, request.audio)
             result, verdict = await verification.result(heard)
         _decided(call, verdict)
@@ -125,10 +150,13 @@ class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
 
     async def _compare(self, request: pb.CompareRequest, call: edge.Call) -> pb.CompareResponse:
         call.named(request.request_id)
-        model = self._serving.models.named(request.model)
-        policy = convert.policy(request.policy, model.card)
-        cut = policy.maximum_speech_samples
-        with self._serving.unary_place(len(request.first.content) + len(request.second.content)):
+        size_bytes = len(request.first.content) + len(request.second.content)
+        with (
+            self._serving.models.held(request.model) as model,
+            self._serving.places.unary(size_bytes),
+        ):
+            policy = convert.policy(request.policy, model.card)
+            cut = policy.maximum_speech_samples
             with edge.within("first"):
                 first = await self._recording(model, request, request.first, cut)
             with edge.within("second"):
@@ -163,23 +191,27 @@ class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
 
     async def _embed(self, request: pb.EmbedRequest, call: edge.Call) -> pb.EmbedResponse:
         call.named(request.request_id)
-        model = self._serving.models.named(request.model)
-        with self._serving.unary_place(len(request.audio.content)), edge.within("audio"):
+        with (
+            self._serving.models.held(request.model) as model,
+            self._serving.places.unary(len(request.audio.content)),
+            edge.within("audio"),
+        ):
             utterance = (await self._recording(model, request, request.audio)).utterance
         if utterance.window_count == 0:
             raise AudioWithoutVoice(utterance.windows_without_variance)
         return pb.EmbedResponse(
             request_id=call.request_id,
-            embedding=utterance.mean.astype("float32"),
+            embedding=utterance.mean.tolist(),
             window_count=utterance.window_count,
             windows_without_variance=utterance.windows_without_variance,
             net_speech=convert.duration(utterance.speech_samples, model.card.sample_rate_hz),
             model=convert.identity(model.card.identity),
         )
 
-    def _verification(self, config: pb.VerificationConfig, request_id: str) -> _Verification:
+    async def _verification(
+        self, config: pb.VerificationConfig, model: LoadedModel, request_id: str
+    ) -> _Verification:
         domain = self._serving.domain(config.domain)
-        model = self._serving.models.named(config.model)
         policy = convert.policy(config.policy, model.card)
         hearing = self._hearing(
             model,
@@ -188,8 +220,10 @@ class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
             update_interval_s=convert.seconds(config.update_interval, "update_interval", 0, 3600),
             maximum_speech_samples=policy.maximum_speech_samples,
         )
-        claim = Claim(self._serving, domain, convert.target(config), model.card, policy)
-        return _Verification(request_id, domain, hearing, policy, claim)
+        target = convert.target(config)
+        claim = Claim(self._serving, domain, target, model.card, policy)
+        await claim.check()
+        return _Verification(request_id, domain, hearing, policy, target, claim)
 
     def _hearing(
         self,
@@ -222,7 +256,7 @@ class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
 
     async def _whole(self, hearing: Hearing, content: bytes) -> Heard:
         edge.check_unary_length(content, hearing.audio_format.bytes_per_second)
-        return await hearing.whole(self._serving, edge.whole(content))
+        return await hearing.whole(self._serving, content)
 
 
 def _decided(call: edge.Call, verdict: Verdict) -> None:

@@ -6,10 +6,9 @@ import sys
 
 import numpy as np
 from speakerd_server import config, daemon, runtime
-from speakerd_server.calls.serving import LoadedModel
+from speakerd_server.cards import Bundle
 from speakerd_server.engine.backend import plain_buffers
-from speakerd_server.engine.batcher import Batcher
-from speakerd_server.models.bundle import load_bundle, shipped_bundle
+from speakerd_server.engine.lanes import Lanes
 from speakerd_server.values import Float32, Int64
 
 
@@ -29,9 +28,8 @@ class NullBackend:
         return
 
 
-def load_null(settings: config.Settings) -> LoadedModel:
-    card = load_bundle(shipped_bundle()).card
-    return LoadedModel(card, Batcher([NullBackend(card.dim)], settings.engine, card.dim))
+def open_null(bundle: Bundle, settings: config.Settings) -> Lanes:
+    return Lanes(bundle.card.dim, [NullBackend(bundle.card.dim)])
 
 
 def main() -> None:
@@ -40,10 +38,11 @@ def main() -> None:
         "server.metrics_address": "",
         "store.path": sys.argv[1],
         "calls.maximum_streams": 100_000,
+        "engine.workers": 1,
     }
     settings = config.load(flags=flags)
     runtime.run(
-        lambda: daemon.run(settings, lambda found: print(found.grpc, flush=True), load=load_null)
+        lambda: daemon.run(settings, lambda found: print(found.grpc, flush=True), open_null)
     )
 
 

@@ -22,27 +22,54 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from speakerd.v1 import audio_pb2 as speakerd_dot_v1_dot_audio__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17speakerd/v1/admin.proto\x12\x0bspeakerd.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17speakerd/v1/audio.proto\"\x16\n\x14GetServerInfoRequest\"\xc1\x02\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rdefault_model\x18\x03 \x01(\x0b\x32\x1a.speakerd.v1.ModelIdentity\x12\x0f\n\x07\x64omains\x18\x04 \x03(\t\x12\x14\n\x0clive_streams\x18\x05 \x01(\x05\x12\x17\n\x0fmaximum_streams\x18\x06 \x01(\x05\x12\x16\n\x0equeued_windows\x18\x07 \x01(\x05\x12\x1e\n\x16maximum_queued_windows\x18\x08 \x01(\x05\x12\x18\n\x10windows_embedded\x18\t \x01(\x03\x12\x10\n\x08speakers\x18\n \x01(\x03\x12\x10\n\x08\x64raining\x18\x0b \x01(\x08\"\x13\n\x11ListModelsRequest\"\xd4\x02\n\x05Model\x12,\n\x08identity\x18\x01 \x01(\x0b\x32\x1a.speakerd.v1.ModelIdentity\x12\x0b\n\x03\x64im\x18\x02 \x01(\x05\x12\x16\n\x0esample_rate_hz\x18\x03 \x01(\x05\x12\x19\n\x11samples_per_chunk\x18\x04 \x01(\x05\x12!\n\x19minimum_samples_per_chunk\x18\x05 \x01(\x05\x12!\n\x19maximum_samples_per_chunk\x18\x06 \x01(\x05\x12%\n\taccept_at\x18\x07 \x01(\x0b\x32\x12.speakerd.v1.Score\x12(\n\x0creject_below\x18\x08 \x01(\x0b\x32\x12.speakerd.v1.Score\x12\x11\n\tprecision\x18\t \x01(\t\x12\x0f\n\x07licence\x18\n \x01(\t\x12\x0e\n\x06sha256\x18\x0b \x01(\t\x12\x12\n\nis_default\x18\x0c \x01(\x08\"8\n\x12ListModelsResponse\x12\"\n\x06models\x18\x01 \x03(\x0b\x32\x12.speakerd.v1.Model2\xb5\x01\n\x0c\x41\x64minService\x12V\n\rGetServerInfo\x12!.speakerd.v1.GetServerInfoRequest\x1a\".speakerd.v1.GetServerInfoResponse\x12M\n\nListModels\x12\x1e.speakerd.v1.ListModelsRequest\x1a\x1f.speakerd.v1.ListModelsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17speakerd/v1/admin.proto\x12\x0bspeakerd.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17speakerd/v1/audio.proto\"\x16\n\x14GetServerInfoRequest\"\xea\x02\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rdefault_model\x18\x03 \x01(\x0b\x32\x1a.speakerd.v1.ModelIdentity\x12\x0f\n\x07\x64omains\x18\x04 \x03(\t\x12\x14\n\x0clive_streams\x18\x05 \x01(\x05\x12\x17\n\x0fmaximum_streams\x18\x06 \x01(\x05\x12\x16\n\x0equeued_windows\x18\x07 \x01(\x05\x12\x1e\n\x16maximum_queued_windows\x18\x08 \x01(\x05\x12\x18\n\x10windows_embedded\x18\t \x01(\x03\x12\x10\n\x08speakers\x18\n \x01(\x03\x12\x10\n\x08\x64raining\x18\x0b \x01(\x08\x12\'\n\tprocesses\x18\x0c \x03(\x0b\x32\x14.speakerd.v1.Process\"f\n\x07Process\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03pid\x18\x02 \x01(\x05\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08restarts\x18\x04 \x01(\x05\"\x13\n\x11ListModelsRequest\"\xd5\x03\n\x05Model\x12,\n\x08identity\x18\x01 \x01(\x0b\x32\x1a.speakerd.v1.ModelIdentity\x12\x0b\n\x03\x64im\x18\x02 \x01(\x05\x12\x16\n\x0esample_rate_hz\x18\x03 \x01(\x05\x12\x19\n\x11samples_per_chunk\x18\x04 \x01(\x05\x12!\n\x19minimum_samples_per_chunk\x18\x05 \x01(\x05\x12!\n\x19maximum_samples_per_chunk\x18\x06 \x01(\x05\x12%\n\taccept_at\x18\x07 \x01(\x0b\x32\x12.speakerd.v1.Score\x12(\n\x0creject_below\x18\x08 \x01(\x0b\x32\x12.speakerd.v1.Score\x12\x11\n\tprecision\x18\t \x01(\t\x12\x0f\n\x07licence\x18\n \x01(\t\x12\x0e\n\x06sha256\x18\x0b \x01(\t\x12\x12\n\nis_default\x18\x0c \x01(\x08\x12\x17\n\x0f\x61nswers_to_name\x18\r \x01(\x08\x12(\n\x06status\x18\x0e \x01(\x0e\x32\x18.speakerd.v1.ModelStatus\x12\x12\n\nopen_calls\x18\x0f \x01(\x05\x12(\n\x07\x64\x65vices\x18\x10 \x03(\x0b\x32\x17.speakerd.v1.DeviceWork\"\x9f\x04\n\nDeviceWork\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x11\n\tavailable\x18\x02 \x01(\x08\x12\x16\n\x0equeued_windows\x18\x03 \x01(\x05\x12\x1e\n\x16maximum_queued_windows\x18\x04 \x01(\x05\x12\x18\n\x10windows_embedded\x18\x05 \x01(\x03\x12\x0f\n\x07\x62\x61tches\x18\x06 \x01(\x03\x12\x16\n\x0e\x66\x61iled_batches\x18\x07 \x01(\x03\x12\x14\n\x0clive_windows\x18\x08 \x01(\x03\x12\x32\n\x0flive_queue_time\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\x0foffline_windows\x18\n \x01(\x03\x12\x35\n\x12offline_queue_time\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0c\x63ompute_time\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x0b\x62\x61tch_sizes\x18\r \x03(\x0b\x32\x16.speakerd.v1.BatchSize\x12\x1c\n\x14\x63hosen_batch_windows\x18\x0e \x01(\x05\x12-\n\nbatch_cost\x18\x0f \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bwindow_cost\x18\x10 \x01(\x0b\x32\x19.google.protobuf.Duration\"-\n\tBatchSize\x12\x0f\n\x07windows\x18\x01 \x01(\x05\x12\x0f\n\x07\x62\x61tches\x18\x02 \x01(\x03\"8\n\x12ListModelsResponse\x12\"\n\x06models\x18\x01 \x03(\x0b\x32\x12.speakerd.v1.Model\"G\n\x10LoadModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\x12\x14\n\x0cmake_default\x18\x03 \x01(\x08\"d\n\x11LoadModelResponse\x12!\n\x05model\x18\x01 \x01(\x0b\x32\x12.speakerd.v1.Model\x12,\n\tload_time\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"#\n\x12UnloadModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"8\n\x13UnloadModelResponse\x12!\n\x05model\x18\x01 \x01(\x0b\x32\x12.speakerd.v1.Model\"S\n\x14WatchSessionsRequest\x12\x0e\n\x06\x64omain\x18\x01 \x01(\t\x12+\n\x08interval\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"i\n\x15WatchSessionsResponse\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x08sessions\x18\x02 \x03(\x0b\x32\x14.speakerd.v1.Session\"\xd5\x02\n\x07Session\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0b\n\x03rpc\x18\x02 \x01(\t\x12\x0e\n\x06\x64omain\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x13\n\x0bspeaker_ids\x18\x05 \x03(\t\x12\x14\n\x0cwhole_domain\x18\x06 \x01(\x08\x12\x0e\n\x06worker\x18\x07 \x01(\x05\x12.\n\nstart_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x0e\x61udio_received\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\nnet_speech\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x14\n\x0cwindow_count\x18\x0b \x01(\x05\x12\'\n\x08\x64\x65\x63ision\x18\x0c \x01(\x0e\x32\x15.speakerd.v1.Decision\"G\n\x0c\x44rainRequest\x12\x0e\n\x06resume\x18\x01 \x01(\x08\x12\'\n\x04wait\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"5\n\rDrainResponse\x12\x10\n\x08\x64raining\x18\x01 \x01(\x08\x12\x12\n\nopen_calls\x18\x02 \x01(\x05*{\n\x0bModelStatus\x12\x1c\n\x18MODEL_STATUS_UNSPECIFIED\x10\x00\x12\x17\n\x13MODEL_STATUS_LOADED\x10\x01\x12\x1a\n\x16MODEL_STATUS_UNLOADING\x10\x02\x12\x19\n\x15MODEL_STATUS_UNLOADED\x10\x03\x32\xed\x03\n\x0c\x41\x64minService\x12V\n\rGetServerInfo\x12!.speakerd.v1.GetServerInfoRequest\x1a\".speakerd.v1.GetServerInfoResponse\x12M\n\nListModels\x12\x1e.speakerd.v1.ListModelsRequest\x1a\x1f.speakerd.v1.ListModelsResponse\x12J\n\tLoadModel\x12\x1d.speakerd.v1.LoadModelRequest\x1a\x1e.speakerd.v1.LoadModelResponse\x12P\n\x0bUnloadModel\x12\x1f.speakerd.v1.UnloadModelRequest\x1a .speakerd.v1.UnloadModelResponse\x12X\n\rWatchSessions\x12!.speakerd.v1.WatchSessionsRequest\x1a\".speakerd.v1.WatchSessionsResponse0\x01\x12>\n\x05\x44rain\x12\x19.speakerd.v1.DrainRequest\x1a\x1a.speakerd.v1.DrainResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'speakerd.v1.admin_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_GETSERVERINFOREQUEST']._serialized_start=98
-  _globals['_GETSERVERINFOREQUEST']._serialized_end=120
-  _globals['_GETSERVERINFORESPONSE']._serialized_start=123
-  _globals['_GETSERVERINFORESPONSE']._serialized_end=444
-  _globals['_LISTMODELSREQUEST']._serialized_start=446
-  _globals['_LISTMODELSREQUEST']._serialized_end=465
-  _globals['_MODEL']._serialized_start=468
-  _globals['_MODEL']._serialized_end=808
-  _globals['_LISTMODELSRESPONSE']._serialized_start=810
-  _globals['_LISTMODELSRESPONSE']._serialized_end=866
-  _globals['_ADMINSERVICE']._serialized_start=869
-  _globals['_ADMINSERVICE']._serialized_end=1050
+  _globals['_MODELSTATUS']._serialized_start=2701
+  _globals['_MODELSTATUS']._serialized_end=2824
+  _globals['_GETSERVERINFOREQUEST']._serialized_start=130
+  _globals['_GETSERVERINFOREQUEST']._serialized_end=152
+  _globals['_GETSERVERINFORESPONSE']._serialized_start=155
+  _globals['_GETSERVERINFORESPONSE']._serialized_end=517
+  _globals['_PROCESS']._serialized_start=519
+  _globals['_PROCESS']._serialized_end=621
+  _globals['_LISTMODELSREQUEST']._serialized_start=623
+  _globals['_LISTMODELSREQUEST']._serialized_end=642
+  _globals['_MODEL']._serialized_start=645
+  _globals['_MODEL']._serialized_end=1114
+  _globals['_DEVICEWORK']._serialized_start=1117
+  _globals['_DEVICEWORK']._serialized_end=1660
+  _globals['_BATCHSIZE']._serialized_start=1662
+  _globals['_BATCHSIZE']._serialized_end=1707
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1709
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1765
+  _globals['_LOADMODELREQUEST']._serialized_start=1767
+  _globals['_LOADMODELREQUEST']._serialized_end=1838
+  _globals['_LOADMODELRESPONSE']._serialized_start=1840
+  _globals['_LOADMODELRESPONSE']._serialized_end=1940
+  _globals['_UNLOADMODELREQUEST']._serialized_start=1942
+  _globals['_UNLOADMODELREQUEST']._serialized_end=1977
+  _globals['_UNLOADMODELRESPONSE']._serialized_start=1979
+  _globals['_UNLOADMODELRESPONSE']._serialized_end=2035
+  _globals['_WATCHSESSIONSREQUEST']._serialized_start=2037
+  _globals['_WATCHSESSIONSREQUEST']._serialized_end=2120
+  _globals['_WATCHSESSIONSRESPONSE']._serialized_start=2122
+  _globals['_WATCHSESSIONSRESPONSE']._serialized_end=2227
+  _globals['_SESSION']._serialized_start=2230
+  _globals['_SESSION']._serialized_end=2571
+  _globals['_DRAINREQUEST']._serialized_start=2573
+  _globals['_DRAINREQUEST']._serialized_end=2644
+  _globals['_DRAINRESPONSE']._serialized_start=2646
+  _globals['_DRAINRESPONSE']._serialized_end=2699
+  _globals['_ADMINSERVICE']._serialized_start=2827
+  _globals['_ADMINSERVICE']._serialized_end=3320
 # @@protoc_insertion_point(module_scope)

@@ -5,9 +5,11 @@ The daemon itself: what it runs and how it does."""
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from speakerd.v1 import audio_pb2 as _audio_pb2
 import builtins as _builtins
 import sys
@@ -19,6 +21,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _ModelStatus:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ModelStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModelStatus.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MODEL_STATUS_UNSPECIFIED: _ModelStatus.ValueType  # 0
+    """Never sent."""
+    MODEL_STATUS_LOADED: _ModelStatus.ValueType  # 1
+    """Calls can name it."""
+    MODEL_STATUS_UNLOADING: _ModelStatus.ValueType  # 2
+    """No new call can name it; calls that hold it finish on it."""
+    MODEL_STATUS_UNLOADED: _ModelStatus.ValueType  # 3
+    """Its memory was given back."""
+
+class ModelStatus(_ModelStatus, metaclass=_ModelStatusEnumTypeWrapper):
+    """Where a model stands."""
+
+MODEL_STATUS_UNSPECIFIED: ModelStatus.ValueType  # 0
+"""Never sent."""
+MODEL_STATUS_LOADED: ModelStatus.ValueType  # 1
+"""Calls can name it."""
+MODEL_STATUS_UNLOADING: ModelStatus.ValueType  # 2
+"""No new call can name it; calls that hold it finish on it."""
+MODEL_STATUS_UNLOADED: ModelStatus.ValueType  # 3
+"""Its memory was given back."""
+Global___ModelStatus: _TypeAlias = ModelStatus  # noqa: Y015
 
 @_typing.final
 class GetServerInfoRequest(_message.Message):
@@ -54,6 +84,7 @@ class GetServerInfoResponse(_message.Message):
     WINDOWS_EMBEDDED_FIELD_NUMBER: _builtins.int
     SPEAKERS_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
+    PROCESSES_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """Version of the server package."""
     live_streams: _builtins.int
@@ -69,7 +100,7 @@ class GetServerInfoResponse(_message.Message):
     speakers: _builtins.int
     """Speakers in the store, all domains."""
     draining: _builtins.bool
-    """True once SIGTERM was received: open calls finish, new ones are refused."""
+    """True while new calls are refused and open ones finish: after SIGTERM, and after Drain."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """When it was started."""
@@ -81,6 +112,10 @@ class GetServerInfoResponse(_message.Message):
     @_builtins.property
     def domains(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The domains of the settings, sorted."""
+
+    @_builtins.property
+    def processes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Process]:
+        """The processes that make up the daemon; empty where one does everything."""
 
     def __init__(
         self,
@@ -96,14 +131,51 @@ class GetServerInfoResponse(_message.Message):
         windows_embedded: _builtins.int = ...,
         speakers: _builtins.int = ...,
         draining: _builtins.bool = ...,
+        processes: _abc.Iterable[Global___Process] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["default_model", b"default_model", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_model", b"default_model", "domains", b"domains", "draining", b"draining", "live_streams", b"live_streams", "maximum_queued_windows", b"maximum_queued_windows", "maximum_streams", b"maximum_streams", "queued_windows", b"queued_windows", "speakers", b"speakers", "start_time", b"start_time", "version", b"version", "windows_embedded", b"windows_embedded"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_model", b"default_model", "domains", b"domains", "draining", b"draining", "live_streams", b"live_streams", "maximum_queued_windows", b"maximum_queued_windows", "maximum_streams", b"maximum_streams", "processes", b"processes", "queued_windows", b"queued_windows", "speakers", b"speakers", "start_time", b"start_time", "version", b"version", "windows_embedded", b"windows_embedded"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetServerInfoResponse: _TypeAlias = GetServerInfoResponse  # noqa: Y015
+
+@_typing.final
+class Process(_message.Message):
+    """One of the processes that make up the daemon."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PID_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    RESTARTS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """What it is, for example "worker 0", "engine gpu:0" or "store"."""
+    pid: _builtins.int
+    """Its number on the daemon's host; 0 while it is down."""
+    restarts: _builtins.int
+    """How often it was started again."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When this one was started."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        pid: _builtins.int = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        restarts: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "pid", b"pid", "restarts", b"restarts", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Process: _TypeAlias = Process  # noqa: Y015
 
 @_typing.final
 class ListModelsRequest(_message.Message):
@@ -140,6 +212,10 @@ class Model(_message.Message):
     LICENCE_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
     IS_DEFAULT_FIELD_NUMBER: _builtins.int
+    ANSWERS_TO_NAME_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    OPEN_CALLS_FIELD_NUMBER: _builtins.int
+    DEVICES_FIELD_NUMBER: _builtins.int
     dim: _builtins.int
     """Length of its embeddings."""
     sample_rate_hz: _builtins.int
@@ -158,6 +234,12 @@ class Model(_message.Message):
     """SHA-256 of the model file, in hexadecimal."""
     is_default: _builtins.bool
     """True for the model that calls get which name none."""
+    answers_to_name: _builtins.bool
+    """True for the version that calls get which give its name alone."""
+    status: Global___ModelStatus.ValueType
+    """Where it stands."""
+    open_calls: _builtins.int
+    """Calls that hold it now."""
     @_builtins.property
     def identity(self) -> _audio_pb2.ModelIdentity:
         """Name, version, front end."""
@@ -169,6 +251,10 @@ class Model(_message.Message):
     @_builtins.property
     def reject_below(self) -> _audio_pb2.Score:
         """Default reject threshold of its card; unset where the model was not calibrated."""
+
+    @_builtins.property
+    def devices(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeviceWork]:
+        """What was done with it, device by device, since it was loaded."""
 
     def __init__(
         self,
@@ -185,14 +271,138 @@ class Model(_message.Message):
         licence: _builtins.str = ...,
         sha256: _builtins.str = ...,
         is_default: _builtins.bool = ...,
+        answers_to_name: _builtins.bool = ...,
+        status: Global___ModelStatus.ValueType = ...,
+        open_calls: _builtins.int = ...,
+        devices: _abc.Iterable[Global___DeviceWork] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["accept_at", b"accept_at", "identity", b"identity", "reject_below", b"reject_below"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_at", b"accept_at", "dim", b"dim", "identity", b"identity", "is_default", b"is_default", "licence", b"licence", "maximum_samples_per_chunk", b"maximum_samples_per_chunk", "minimum_samples_per_chunk", b"minimum_samples_per_chunk", "precision", b"precision", "reject_below", b"reject_below", "sample_rate_hz", b"sample_rate_hz", "samples_per_chunk", b"samples_per_chunk", "sha256", b"sha256"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_at", b"accept_at", "answers_to_name", b"answers_to_name", "devices", b"devices", "dim", b"dim", "identity", b"identity", "is_default", b"is_default", "licence", b"licence", "maximum_samples_per_chunk", b"maximum_samples_per_chunk", "minimum_samples_per_chunk", b"minimum_samples_per_chunk", "open_calls", b"open_calls", "precision", b"precision", "reject_below", b"reject_below", "sample_rate_hz", b"sample_rate_hz", "samples_per_chunk", b"samples_per_chunk", "sha256", b"sha256", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Model: _TypeAlias = Model  # noqa: Y015
+
+@_typing.final
+class DeviceWork(_message.Message):
+    """What one device did with one model since it was loaded there."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEVICE_FIELD_NUMBER: _builtins.int
+    AVAILABLE_FIELD_NUMBER: _builtins.int
+    QUEUED_WINDOWS_FIELD_NUMBER: _builtins.int
+    MAXIMUM_QUEUED_WINDOWS_FIELD_NUMBER: _builtins.int
+    WINDOWS_EMBEDDED_FIELD_NUMBER: _builtins.int
+    BATCHES_FIELD_NUMBER: _builtins.int
+    FAILED_BATCHES_FIELD_NUMBER: _builtins.int
+    LIVE_WINDOWS_FIELD_NUMBER: _builtins.int
+    LIVE_QUEUE_TIME_FIELD_NUMBER: _builtins.int
+    OFFLINE_WINDOWS_FIELD_NUMBER: _builtins.int
+    OFFLINE_QUEUE_TIME_FIELD_NUMBER: _builtins.int
+    COMPUTE_TIME_FIELD_NUMBER: _builtins.int
+    BATCH_SIZES_FIELD_NUMBER: _builtins.int
+    CHOSEN_BATCH_WINDOWS_FIELD_NUMBER: _builtins.int
+    BATCH_COST_FIELD_NUMBER: _builtins.int
+    WINDOW_COST_FIELD_NUMBER: _builtins.int
+    device: _builtins.str
+    """The device, for example "cpu" or "gpu:0"."""
+    available: _builtins.bool
+    """False while its process is down; its counts begin anew with the next one."""
+    queued_windows: _builtins.int
+    """Windows of the model waiting now."""
+    maximum_queued_windows: _builtins.int
+    """Most windows of all models that ever waited for the device."""
+    windows_embedded: _builtins.int
+    """Embeddings handed out."""
+    batches: _builtins.int
+    """Batches computed, failed ones included."""
+    failed_batches: _builtins.int
+    """Batches in which at least one window got no embedding."""
+    live_windows: _builtins.int
+    """Live windows that were taken from the queue."""
+    offline_windows: _builtins.int
+    """Windows of whole recordings that were taken from the queue."""
+    chosen_batch_windows: _builtins.int
+    """The batch size that was chosen when the model was loaded, by what batches cost."""
+    @_builtins.property
+    def live_queue_time(self) -> _duration_pb2.Duration:
+        """How long they waited, added up."""
+
+    @_builtins.property
+    def offline_queue_time(self) -> _duration_pb2.Duration:
+        """How long they waited, added up."""
+
+    @_builtins.property
+    def compute_time(self) -> _duration_pb2.Duration:
+        """How long the batches took, added up."""
+
+    @_builtins.property
+    def batch_sizes(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchSize]:
+        """How many batches had how many windows, by windows."""
+
+    @_builtins.property
+    def batch_cost(self) -> _duration_pb2.Duration:
+        """What a batch costs besides its windows, measured then."""
+
+    @_builtins.property
+    def window_cost(self) -> _duration_pb2.Duration:
+        """What each window adds to a batch, measured then."""
+
+    def __init__(
+        self,
+        *,
+        device: _builtins.str = ...,
+        available: _builtins.bool = ...,
+        queued_windows: _builtins.int = ...,
+        maximum_queued_windows: _builtins.int = ...,
+        windows_embedded: _builtins.int = ...,
+        batches: _builtins.int = ...,
+        failed_batches: _builtins.int = ...,
+        live_windows: _builtins.int = ...,
+        live_queue_time: _duration_pb2.Duration | None = ...,
+        offline_windows: _builtins.int = ...,
+        offline_queue_time: _duration_pb2.Duration | None = ...,
+        compute_time: _duration_pb2.Duration | None = ...,
+        batch_sizes: _abc.Iterable[Global___BatchSize] | None = ...,
+        chosen_batch_windows: _builtins.int = ...,
+        batch_cost: _duration_pb2.Duration | None = ...,
+        window_cost: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batch_cost", b"batch_cost", "compute_time", b"compute_time", "live_queue_time", b"live_queue_time", "offline_queue_time", b"offline_queue_time", "window_cost", b"window_cost"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "batch_cost", b"batch_cost", "batch_sizes", b"batch_sizes", "batches", b"batches", "chosen_batch_windows", b"chosen_batch_windows", "compute_time", b"compute_time", "device", b"device", "failed_batches", b"failed_batches", "live_queue_time", b"live_queue_time", "live_windows", b"live_windows", "maximum_queued_windows", b"maximum_queued_windows", "offline_queue_time", b"offline_queue_time", "offline_windows", b"offline_windows", "queued_windows", b"queued_windows", "window_cost", b"window_cost", "windows_embedded", b"windows_embedded"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeviceWork: _TypeAlias = DeviceWork  # noqa: Y015
+
+@_typing.final
+class BatchSize(_message.Message):
+    """Batches of one size."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WINDOWS_FIELD_NUMBER: _builtins.int
+    BATCHES_FIELD_NUMBER: _builtins.int
+    windows: _builtins.int
+    """Windows in each of them."""
+    batches: _builtins.int
+    """How many there were."""
+    def __init__(
+        self,
+        *,
+        windows: _builtins.int = ...,
+        batches: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batches", b"batches", "windows", b"windows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchSize: _TypeAlias = BatchSize  # noqa: Y015
 
 @_typing.final
 class ListModelsResponse(_message.Message):
@@ -217,3 +427,297 @@ class ListModelsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListModelsResponse: _TypeAlias = ListModelsResponse  # noqa: Y015
+
+@_typing.final
+class LoadModelRequest(_message.Message):
+    """Which model to load, and where."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
+    MAKE_DEFAULT_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """NAME or NAME/VERSION: a model of the folder in the daemon's settings, or a shipped one. Without
+    a version the newest one there is. Must be set.
+    """
+    device: _builtins.str
+    """The device it computes on, for example "cpu" or "gpu:0"; empty: as the daemon's settings say."""
+    make_default: _builtins.bool
+    """Let calls that name no model, and those that give this one's name alone, mean it."""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        device: _builtins.str = ...,
+        make_default: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "make_default", b"make_default", "model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoadModelRequest: _TypeAlias = LoadModelRequest  # noqa: Y015
+
+@_typing.final
+class LoadModelResponse(_message.Message):
+    """The model, which calls can name now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    LOAD_TIME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def model(self) -> Global___Model:
+        """With what its batches cost."""
+
+    @_builtins.property
+    def load_time(self) -> _duration_pb2.Duration:
+        """How long loading and warming up took; 0 where it was loaded already."""
+
+    def __init__(
+        self,
+        *,
+        model: Global___Model | None = ...,
+        load_time: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["load_time", b"load_time", "model", b"model"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["load_time", b"load_time", "model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoadModelResponse: _TypeAlias = LoadModelResponse  # noqa: Y015
+
+@_typing.final
+class UnloadModelRequest(_message.Message):
+    """Which model to unload."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """NAME or NAME/VERSION of a loaded model. Must be set."""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnloadModelRequest: _TypeAlias = UnloadModelRequest  # noqa: Y015
+
+@_typing.final
+class UnloadModelResponse(_message.Message):
+    """The model, which no new call can name."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def model(self) -> Global___Model:
+        """MODEL_STATUS_UNLOADED, or MODEL_STATUS_UNLOADING with the calls that hold it."""
+
+    def __init__(
+        self,
+        *,
+        model: Global___Model | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnloadModelResponse: _TypeAlias = UnloadModelResponse  # noqa: Y015
+
+@_typing.final
+class WatchSessionsRequest(_message.Message):
+    """Which live calls to tell of, and how often."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOMAIN_FIELD_NUMBER: _builtins.int
+    INTERVAL_FIELD_NUMBER: _builtins.int
+    domain: _builtins.str
+    """Those of one domain only; empty: of all."""
+    @_builtins.property
+    def interval(self) -> _duration_pb2.Duration:
+        """Time between two answers, 0.1 to 60 s; unset: 1 s."""
+
+    def __init__(
+        self,
+        *,
+        domain: _builtins.str = ...,
+        interval: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["interval", b"interval"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["domain", b"domain", "interval", b"interval"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchSessionsRequest: _TypeAlias = WatchSessionsRequest  # noqa: Y015
+
+@_typing.final
+class WatchSessionsResponse(_message.Message):
+    """The live calls at one moment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIME_FIELD_NUMBER: _builtins.int
+    SESSIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    @_builtins.property
+    def sessions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Session]:
+        """Oldest first."""
+
+    def __init__(
+        self,
+        *,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        sessions: _abc.Iterable[Global___Session] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sessions", b"sessions", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchSessionsResponse: _TypeAlias = WatchSessionsResponse  # noqa: Y015
+
+@_typing.final
+class Session(_message.Message):
+    """One live call: names and numbers, never audio or scores."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    RPC_FIELD_NUMBER: _builtins.int
+    DOMAIN_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    SPEAKER_IDS_FIELD_NUMBER: _builtins.int
+    WHOLE_DOMAIN_FIELD_NUMBER: _builtins.int
+    WORKER_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    AUDIO_RECEIVED_FIELD_NUMBER: _builtins.int
+    NET_SPEECH_FIELD_NUMBER: _builtins.int
+    WINDOW_COUNT_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """The client's id, or the daemon's where it gave none."""
+    rpc: _builtins.str
+    """"StreamVerify" or "StreamEnroll"."""
+    domain: _builtins.str
+    """The set of speakers it looks in."""
+    model: _builtins.str
+    """Name and version of its model, with "/" between them."""
+    whole_domain: _builtins.bool
+    """True when it looks for anyone of the domain."""
+    worker: _builtins.int
+    """Number of the process that serves it, from 0."""
+    window_count: _builtins.int
+    """Windows averaged as of its last update."""
+    decision: _audio_pb2.Decision.ValueType
+    """Decision of its last update; unspecified before the first, and for an enrolment."""
+    @_builtins.property
+    def speaker_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Claimed speakers, or the one that enrols."""
+
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When its config came."""
+
+    @_builtins.property
+    def audio_received(self) -> _duration_pb2.Duration:
+        """Audio received as of its last update."""
+
+    @_builtins.property
+    def net_speech(self) -> _duration_pb2.Duration:
+        """Net speech as of its last update."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        rpc: _builtins.str = ...,
+        domain: _builtins.str = ...,
+        model: _builtins.str = ...,
+        speaker_ids: _abc.Iterable[_builtins.str] | None = ...,
+        whole_domain: _builtins.bool = ...,
+        worker: _builtins.int = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        audio_received: _duration_pb2.Duration | None = ...,
+        net_speech: _duration_pb2.Duration | None = ...,
+        window_count: _builtins.int = ...,
+        decision: _audio_pb2.Decision.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["audio_received", b"audio_received", "net_speech", b"net_speech", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio_received", b"audio_received", "decision", b"decision", "domain", b"domain", "model", b"model", "net_speech", b"net_speech", "request_id", b"request_id", "rpc", b"rpc", "speaker_ids", b"speaker_ids", "start_time", b"start_time", "whole_domain", b"whole_domain", "window_count", b"window_count", "worker", b"worker"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Session: _TypeAlias = Session  # noqa: Y015
+
+@_typing.final
+class DrainRequest(_message.Message):
+    """Out of service, or back into it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESUME_FIELD_NUMBER: _builtins.int
+    WAIT_FIELD_NUMBER: _builtins.int
+    resume: _builtins.bool
+    """Take calls again."""
+    @_builtins.property
+    def wait(self) -> _duration_pb2.Duration:
+        """Answer only when no call goes on any more, or after so long, up to 1 h; unset: at once."""
+
+    def __init__(
+        self,
+        *,
+        resume: _builtins.bool = ...,
+        wait: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["wait", b"wait"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["resume", b"resume", "wait", b"wait"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DrainRequest: _TypeAlias = DrainRequest  # noqa: Y015
+
+@_typing.final
+class DrainResponse(_message.Message):
+    """How far it is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DRAINING_FIELD_NUMBER: _builtins.int
+    OPEN_CALLS_FIELD_NUMBER: _builtins.int
+    draining: _builtins.bool
+    """True while new calls are refused."""
+    open_calls: _builtins.int
+    """Calls that go on, live and unary."""
+    def __init__(
+        self,
+        *,
+        draining: _builtins.bool = ...,
+        open_calls: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "open_calls", b"open_calls"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DrainResponse: _TypeAlias = DrainResponse  # noqa: Y015

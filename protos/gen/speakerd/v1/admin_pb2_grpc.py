@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class AdminServiceStub(object):
-    """For operators.
+    """For operators. A daemon of several processes answers for all of them, whichever takes the call.
     """
 
     def __init__(self, channel):
@@ -45,21 +45,76 @@ class AdminServiceStub(object):
                 request_serializer=speakerd_dot_v1_dot_admin__pb2.ListModelsRequest.SerializeToString,
                 response_deserializer=speakerd_dot_v1_dot_admin__pb2.ListModelsResponse.FromString,
                 _registered_method=True)
+        self.LoadModel = channel.unary_unary(
+                '/speakerd.v1.AdminService/LoadModel',
+                request_serializer=speakerd_dot_v1_dot_admin__pb2.LoadModelRequest.SerializeToString,
+                response_deserializer=speakerd_dot_v1_dot_admin__pb2.LoadModelResponse.FromString,
+                _registered_method=True)
+        self.UnloadModel = channel.unary_unary(
+                '/speakerd.v1.AdminService/UnloadModel',
+                request_serializer=speakerd_dot_v1_dot_admin__pb2.UnloadModelRequest.SerializeToString,
+                response_deserializer=speakerd_dot_v1_dot_admin__pb2.UnloadModelResponse.FromString,
+                _registered_method=True)
+        self.WatchSessions = channel.unary_stream(
+                '/speakerd.v1.AdminService/WatchSessions',
+                request_serializer=speakerd_dot_v1_dot_admin__pb2.WatchSessionsRequest.SerializeToString,
+                response_deserializer=speakerd_dot_v1_dot_admin__pb2.WatchSessionsResponse.FromString,
+                _registered_method=True)
+        self.Drain = channel.unary_unary(
+                '/speakerd.v1.AdminService/Drain',
+                request_serializer=speakerd_dot_v1_dot_admin__pb2.DrainRequest.SerializeToString,
+                response_deserializer=speakerd_dot_v1_dot_admin__pb2.DrainResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer(object):
-    """For operators.
+    """For operators. A daemon of several processes answers for all of them, whichever takes the call.
     """
 
     def GetServerInfo(self, request, context):
-        """Says what this daemon is and how it does. Ends with INTERNAL only.
+        """Says what this daemon is and how it does. Ends with UNAVAILABLE, INTERNAL.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListModels(self, request, context):
-        """Lists the loaded models. Ends with INTERNAL only.
+        """Lists the loaded models. Ends with UNAVAILABLE, INTERNAL.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LoadModel(self, request, context):
+        """Loads a model, warms it up, and only then lets calls name it; returns when that is done. A
+        model that is loaded already stays as it is. Ends with INVALID_ARGUMENT, NOT_FOUND,
+        FAILED_PRECONDITION, UNAVAILABLE, INTERNAL.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnloadModel(self, request, context):
+        """Lets no new call name a model. Calls that hold it finish on it; when the last one has ended, or
+        at once without one, its memory is given back. Ends with INVALID_ARGUMENT, NOT_FOUND,
+        FAILED_PRECONDITION, UNAVAILABLE, INTERNAL.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchSessions(self, request, context):
+        """Tells which live calls go on, at once and then again and again until the client ends the call.
+        Ends with INVALID_ARGUMENT, UNAVAILABLE, INTERNAL.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Drain(self, request, context):
+        """Takes the daemon out of service or back into it: while it drains, new calls are refused with
+        DRAINING, health is NOT_SERVING and calls that go on finish. The daemon keeps running; SIGTERM
+        drains and then ends it. Ends with INVALID_ARGUMENT, UNAVAILABLE, INTERNAL.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -78,6 +133,26 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     request_deserializer=speakerd_dot_v1_dot_admin__pb2.ListModelsRequest.FromString,
                     response_serializer=speakerd_dot_v1_dot_admin__pb2.ListModelsResponse.SerializeToString,
             ),
+            'LoadModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.LoadModel,
+                    request_deserializer=speakerd_dot_v1_dot_admin__pb2.LoadModelRequest.FromString,
+                    response_serializer=speakerd_dot_v1_dot_admin__pb2.LoadModelResponse.SerializeToString,
+            ),
+            'UnloadModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnloadModel,
+                    request_deserializer=speakerd_dot_v1_dot_admin__pb2.UnloadModelRequest.FromString,
+                    response_serializer=speakerd_dot_v1_dot_admin__pb2.UnloadModelResponse.SerializeToString,
+            ),
+            'WatchSessions': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchSessions,
+                    request_deserializer=speakerd_dot_v1_dot_admin__pb2.WatchSessionsRequest.FromString,
+                    response_serializer=speakerd_dot_v1_dot_admin__pb2.WatchSessionsResponse.SerializeToString,
+            ),
+            'Drain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Drain,
+                    request_deserializer=speakerd_dot_v1_dot_admin__pb2.DrainRequest.FromString,
+                    response_serializer=speakerd_dot_v1_dot_admin__pb2.DrainResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'speakerd.v1.AdminService', rpc_method_handlers)
@@ -87,7 +162,7 @@ def add_AdminServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AdminService(object):
-    """For operators.
+    """For operators. A daemon of several processes answers for all of them, whichever takes the call.
     """
 
     @staticmethod
@@ -134,6 +209,114 @@ class AdminService(object):
             '/speakerd.v1.AdminService/ListModels',
             speakerd_dot_v1_dot_admin__pb2.ListModelsRequest.SerializeToString,
             speakerd_dot_v1_dot_admin__pb2.ListModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LoadModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/speakerd.v1.AdminService/LoadModel',
+            speakerd_dot_v1_dot_admin__pb2.LoadModelRequest.SerializeToString,
+            speakerd_dot_v1_dot_admin__pb2.LoadModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnloadModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/speakerd.v1.AdminService/UnloadModel',
+            speakerd_dot_v1_dot_admin__pb2.UnloadModelRequest.SerializeToString,
+            speakerd_dot_v1_dot_admin__pb2.UnloadModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchSessions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/speakerd.v1.AdminService/WatchSessions',
+            speakerd_dot_v1_dot_admin__pb2.WatchSessionsRequest.SerializeToString,
+            speakerd_dot_v1_dot_admin__pb2.WatchSessionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Drain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/speakerd.v1.AdminService/Drain',
+            speakerd_dot_v1_dot_admin__pb2.DrainRequest.SerializeToString,
+            speakerd_dot_v1_dot_admin__pb2.DrainResponse.FromString,
             options,
             channel_credentials,
             insecure,

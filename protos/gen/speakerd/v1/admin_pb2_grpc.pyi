@@ -27,29 +27,67 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AdminServiceStub:
-    """For operators."""
+    """For operators. A daemon of several processes answers for all of them, whichever takes the call."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AdminServiceAsyncStub: ...
     GetServerInfo: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetServerInfoRequest, _admin_pb2.GetServerInfoResponse]
-    """Says what this daemon is and how it does. Ends with INTERNAL only."""
+    """Says what this daemon is and how it does. Ends with UNAVAILABLE, INTERNAL."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListModelsRequest, _admin_pb2.ListModelsResponse]
-    """Lists the loaded models. Ends with INTERNAL only."""
+    """Lists the loaded models. Ends with UNAVAILABLE, INTERNAL."""
+    LoadModel: _grpc.UnaryUnaryMultiCallable[_admin_pb2.LoadModelRequest, _admin_pb2.LoadModelResponse]
+    """Loads a model, warms it up, and only then lets calls name it; returns when that is done. A
+    model that is loaded already stays as it is. Ends with INVALID_ARGUMENT, NOT_FOUND,
+    FAILED_PRECONDITION, UNAVAILABLE, INTERNAL.
+    """
+    UnloadModel: _grpc.UnaryUnaryMultiCallable[_admin_pb2.UnloadModelRequest, _admin_pb2.UnloadModelResponse]
+    """Lets no new call name a model. Calls that hold it finish on it; when the last one has ended, or
+    at once without one, its memory is given back. Ends with INVALID_ARGUMENT, NOT_FOUND,
+    FAILED_PRECONDITION, UNAVAILABLE, INTERNAL.
+    """
+    WatchSessions: _grpc.UnaryStreamMultiCallable[_admin_pb2.WatchSessionsRequest, _admin_pb2.WatchSessionsResponse]
+    """Tells which live calls go on, at once and then again and again until the client ends the call.
+    Ends with INVALID_ARGUMENT, UNAVAILABLE, INTERNAL.
+    """
+    Drain: _grpc.UnaryUnaryMultiCallable[_admin_pb2.DrainRequest, _admin_pb2.DrainResponse]
+    """Takes the daemon out of service or back into it: while it drains, new calls are refused with
+    DRAINING, health is NOT_SERVING and calls that go on finish. The daemon keeps running; SIGTERM
+    drains and then ends it. Ends with INVALID_ARGUMENT, UNAVAILABLE, INTERNAL.
+    """
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
-    """For operators."""
+    """For operators. A daemon of several processes answers for all of them, whichever takes the call."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetServerInfo: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetServerInfoRequest, _admin_pb2.GetServerInfoResponse]  # type: ignore[assignment]
-    """Says what this daemon is and how it does. Ends with INTERNAL only."""
+    """Says what this daemon is and how it does. Ends with UNAVAILABLE, INTERNAL."""
     ListModels: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListModelsRequest, _admin_pb2.ListModelsResponse]  # type: ignore[assignment]
-    """Lists the loaded models. Ends with INTERNAL only."""
+    """Lists the loaded models. Ends with UNAVAILABLE, INTERNAL."""
+    LoadModel: _aio.UnaryUnaryMultiCallable[_admin_pb2.LoadModelRequest, _admin_pb2.LoadModelResponse]  # type: ignore[assignment]
+    """Loads a model, warms it up, and only then lets calls name it; returns when that is done. A
+    model that is loaded already stays as it is. Ends with INVALID_ARGUMENT, NOT_FOUND,
+    FAILED_PRECONDITION, UNAVAILABLE, INTERNAL.
+    """
+    UnloadModel: _aio.UnaryUnaryMultiCallable[_admin_pb2.UnloadModelRequest, _admin_pb2.UnloadModelResponse]  # type: ignore[assignment]
+    """Lets no new call name a model. Calls that hold it finish on it; when the last one has ended, or
+    at once without one, its memory is given back. Ends with INVALID_ARGUMENT, NOT_FOUND,
+    FAILED_PRECONDITION, UNAVAILABLE, INTERNAL.
+    """
+    WatchSessions: _aio.UnaryStreamMultiCallable[_admin_pb2.WatchSessionsRequest, _admin_pb2.WatchSessionsResponse]  # type: ignore[assignment]
+    """Tells which live calls go on, at once and then again and again until the client ends the call.
+    Ends with INVALID_ARGUMENT, UNAVAILABLE, INTERNAL.
+    """
+    Drain: _aio.UnaryUnaryMultiCallable[_admin_pb2.DrainRequest, _admin_pb2.DrainResponse]  # type: ignore[assignment]
+    """Takes the daemon out of service or back into it: while it drains, new calls are refused with
+    DRAINING, health is NOT_SERVING and calls that go on finish. The daemon keeps running; SIGTERM
+    drains and then ends it. Ends with INVALID_ARGUMENT, UNAVAILABLE, INTERNAL.
+    """
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
-    """For operators."""
+    """For operators. A daemon of several processes answers for all of them, whichever takes the call."""
 
     @_abc_1.abstractmethod
     def GetServerInfo(
@@ -57,7 +95,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.GetServerInfoRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.GetServerInfoResponse, _abc.Awaitable[_admin_pb2.GetServerInfoResponse]]:
-        """Says what this daemon is and how it does. Ends with INTERNAL only."""
+        """Says what this daemon is and how it does. Ends with UNAVAILABLE, INTERNAL."""
 
     @_abc_1.abstractmethod
     def ListModels(
@@ -65,6 +103,49 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.ListModelsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.ListModelsResponse, _abc.Awaitable[_admin_pb2.ListModelsResponse]]:
-        """Lists the loaded models. Ends with INTERNAL only."""
+        """Lists the loaded models. Ends with UNAVAILABLE, INTERNAL."""
+
+    @_abc_1.abstractmethod
+    def LoadModel(
+        self,
+        request: _admin_pb2.LoadModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.LoadModelResponse, _abc.Awaitable[_admin_pb2.LoadModelResponse]]:
+        """Loads a model, warms it up, and only then lets calls name it; returns when that is done. A
+        model that is loaded already stays as it is. Ends with INVALID_ARGUMENT, NOT_FOUND,
+        FAILED_PRECONDITION, UNAVAILABLE, INTERNAL.
+        """
+
+    @_abc_1.abstractmethod
+    def UnloadModel(
+        self,
+        request: _admin_pb2.UnloadModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.UnloadModelResponse, _abc.Awaitable[_admin_pb2.UnloadModelResponse]]:
+        """Lets no new call name a model. Calls that hold it finish on it; when the last one has ended, or
+        at once without one, its memory is given back. Ends with INVALID_ARGUMENT, NOT_FOUND,
+        FAILED_PRECONDITION, UNAVAILABLE, INTERNAL.
+        """
+
+    @_abc_1.abstractmethod
+    def WatchSessions(
+        self,
+        request: _admin_pb2.WatchSessionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_admin_pb2.WatchSessionsResponse], _abc.AsyncIterator[_admin_pb2.WatchSessionsResponse]]:
+        """Tells which live calls go on, at once and then again and again until the client ends the call.
+        Ends with INVALID_ARGUMENT, UNAVAILABLE, INTERNAL.
+        """
+
+    @_abc_1.abstractmethod
+    def Drain(
+        self,
+        request: _admin_pb2.DrainRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.DrainResponse, _abc.Awaitable[_admin_pb2.DrainResponse]]:
+        """Takes the daemon out of service or back into it: while it drains, new calls are refused with
+        DRAINING, health is NOT_SERVING and calls that go on finish. The daemon keeps running; SIGTERM
+        drains and then ends it. Ends with INVALID_ARGUMENT, UNAVAILABLE, INTERNAL.
+        """
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

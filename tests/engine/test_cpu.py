@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from speakerd_server.daemon import processors
+from speakerd_server.engine.cpu import processors
 
 ALLOWED = len(os.sched_getaffinity(0))
 

@@ -1,0 +1,176 @@
+"""The enrolment store as calls use it: nothing here waits on the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speakerd_server.errors import StoreBusy
+from speakerd_server.store.enrolment import Enrolled, EnrolmentStore
+from speakerd_server.store.faiss_index import SearchResult
+from speakerd_server.values import ModelIdentity, NewRecording, Speaker, SpeakerState, Voiceprint
+
+T = TypeVar("T")
+
+
+class Enrolments(Protocol):
+    """Who is enrolled, in this process or in another; methods and errors are EnrolmentStore's.
+
+    All raise StoreUnavailable as well when the process that has the store is not there, and those
+    that wait for the disk StoreBusy. A change is answered once every process sees it.
+    """
+
+    async def voiceprint(
+        self, domain: str, speaker_id: str, model: ModelIdentity
+    ) -> Voiceprint | None:
+        """Give a speaker's voiceprint; None: unknown or PENDING. Raises ModelMismatch."""
+
+    async def state(self, domain: str, speaker_id: str) -> SpeakerState | None:
+        """Give where a speaker stands; None: unknown."""
+
+    async def enrolled(self, domain: str, model: ModelIdentity) -> int:
+        """Give the number of voiceprints that a search would compare."""
+
+    async def count(self) -> int:
+        """Give the number of speakers in the domains of the settings."""
+
+    async def search(
+        self, domain: str, model: ModelIdentity, embedding: NDArray[np.floating], top_k: int
+    ) -> SearchResult:
+        """Give the top_k speakers enrolled with this model most alike to a float[dim]."""
+
+    async def enrol(
+        self, domain: str, speaker_id: str, recording: NewRecording, display_name: str | None
+    ) -> Enrolled:
+        """Add a recording to a speaker; returns once it is on disk."""
+
+    async def update(
+        self,
+        domain: str,
+        speaker_id: str,
+        display_name: str | None,
+        remove_recording_ids: Sequence[str],
+    ) -> Speaker:
+        """Rename a speaker (None: keep the name) and erase recordings."""
+
+    async def delete(self, domain: str, speaker_id: str) -> int:
+        """Erase a speaker; give the number of recordings erased."""
+
+    async def speaker(self, domain: str, speaker_id: str) -> Speaker:
+        """Give one speaker with all recordings; raises SpeakerUnknown."""
+
+    async def speakers(self, domain: str, after: str | None, limit: int) -> list[Speaker]:
+        """Give at most `limit` speakers with an id beyond `after`, in code point order."""
+
+    async def close(self) -> None:
+        """Finish the changes that were begun and let go of the store."""
+
+
+class LocalEnrolments:
+    """The store in this process: memory at once, the disk on threads of its own.
+
+    Args:
+        store: Closed by `close`.
+        pending: Changes, or reads, that may wait for the disk.
+    """
+
+    def __init__(self, store: EnrolmentStore, pending: int) -> None:
+        self._store, self._limit = store, pending
+        self._pending_changes = self._pending_reads = 0
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
+        self._readers = ThreadPoolExecutor(1, thread_name_prefix="store-reader")
+        # Live calls wait for searches, so these are never behind the disk; at most one for each
+        # open call is out.
+        self._searcher = ThreadPoolExecutor(1, thread_name_prefix="store-search")
+
+    async def voiceprint(
+        self, domain: str, speaker_id: str, model: ModelIdentity
+    ) -> Voiceprint | None:
+        """See Enrolments."""
+        return self._store.voiceprint(domain, speaker_id, model)
+
+    async def state(self, domain: str, speaker_id: str) -> SpeakerState | None:
+        """See Enrolments."""
+        return self._store.state(domain, speaker_id)
+
+    async def enrolled(self, domain: str, model: ModelIdentity) -> int:
+        """See Enrolments."""
+        return self._store.enrolled(domain, model)
+
+    async def count(self) -> int:
+        """See Enrolments."""
+        return self._store.count()
+
+    async def search(
+        self, domain: str, model: ModelIdentity, embedding: NDArray[np.floating], top_k: int
+    ) -> SearchResult:
+        """See Enrolments."""
+        loop = asyncio.get_running_loop()
+        search = self._store.search
+        return await loop.run_in_executor(self._searcher, search, domain, model, embedding, top_k)
+
+    async def enrol(
+        self, domain: str, speaker_id: str, recording: NewRecording, display_name: str | None
+    ) -> Enrolled:
+        """See Enrolments."""
+        enrol = self._store.enrol
+        return await self._change(lambda: enrol(domain, speaker_id, recording, display_name))
+
+    async def update(
+        self,
+        domain: str,
+        speaker_id: str,
+        display_name: str | None,
+        remove_recording_ids: Sequence[str],
+    ) -> Speaker:
+        """See Enrolments."""
+        update = self._store.update
+        return await self._change(
+            lambda: update(domain, speaker_id, display_name, remove_recording_ids)
+        )
+
+    async def delete(self, domain: str, speaker_id: str) -> int:
+        """See Enrolments."""
+        return await self._change(lambda: self._store.delete(domain, speaker_id))
+
+    async def speaker(self, domain: str, speaker_id: str) -> Speaker:
+        """See Enrolments."""
+        return await self._read(lambda: self._store.speaker(domain, speaker_id))
+
+    async def speakers(self, domain: str, after: str | None, limit: int) -> list[Speaker]:
+        """See Enrolments."""
+        return await self._read(lambda: self._store.speakers(domain, after, limit))
+
+    async def close(self) -> None:
+        """See Enrolments."""
+        for pool in (self._writer, self._readers, self._searcher):
+            await asyncio.to_thread(pool.shutdown)
+        self._store.close()
+
+    async def _change(self, work: Callable[[], T]) -> T:
+        """Run a change on the one writing thread; begun, it is finished though its call is gone."""
+        if self._pending_changes >= self._limit:
+            raise StoreBusy(self._limit)
+        self._pending_changes += 1
+        change = asyncio.get_running_loop().run_in_executor(self._writer, work)
+        change.add_done_callback(self._changed)
+        return await asyncio.shield(change)
+
+    def _changed(self, change: asyncio.Future[T]) -> None:
+        self._pending_changes -= 1
+        if not change.cancelled():
+            change.exception()  # seen: the call that asked for it may be gone
+
+    async def _read(self, work: Callable[[], T]) -> T:
+        if self._pending_reads >= self._limit:
+            raise StoreBusy(self._limit)
+        self._pending_reads += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._readers, work)
+        finally:
+            self._pending_reads -= 1

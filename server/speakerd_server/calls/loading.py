@@ -1,0 +1,112 @@
+"""From a model's name to an engine that embeds with it, and back to the memory it took."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import gc
+import itertools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from speakerd_server.calls.models import LoadedModel
+from speakerd_server.cards import Bundle
+from speakerd_server.engine.batcher import Batcher
+from speakerd_server.engine.engine import ModelEngine
+from speakerd_server.engine.lanes import Lanes
+from speakerd_server.errors import ModelRefused, StartFailed
+from speakerd_server.models.bundle import load_bundle
+from speakerd_server.models.choice import ModelSettings, find_bundle, find_listed
+
+
+class ModelLoader(Protocol):
+    """Brings models into the engine and takes them out."""
+
+    async def load(self, bundle: Bundle, device: str) -> LoadedModel:
+        """Load a bundle and warm it up.
+
+        Args:
+            bundle: Verified.
+            device: Where it computes; empty: as the settings say.
+
+        Raises:
+            ModelRefused: It does not embed, or does not fit the device.
+        """
+
+    async def unload(self, model: LoadedModel) -> None:
+        """Give back what a model took; no call holds it any more."""
+
+
+def found_for_loading(reference: str, folder: str) -> Bundle:
+    """Find and verify a model that a client named.
+
+    Args:
+        reference: NAME or NAME/VERSION; nothing else is looked at.
+        folder: Of models; they come before shipped ones; empty: there is none.
+
+    Raises:
+        ModelUnknown: It is not there.
+        ModelRefused: It is damaged, or the folder cannot be read.
+    """
+    try:
+        return load_bundle(find_listed(reference, Path(folder) if folder else None))
+    except StartFailed as error:
+        raise ModelRefused(reference, str(error)) from error
+
+
+def bundles_at_start(settings: ModelSettings) -> list[Bundle]:
+    """Find and verify the models of the settings, the default first.
+
+    Raises ModelUnusable and ModelDamaged.
+    """
+    wanted = dict.fromkeys((settings.default, *settings.load))
+    return [load_bundle(find_bundle(name)) for name in wanted]
+
+
+class LocalLoader:
+    """Loads models into a batcher of this process.
+
+    Args:
+        batcher: Of the one device.
+        device: Its name.
+        open_lanes: Opens a bundle on it; raises StartFailed.
+    """
+
+    def __init__(
+        self, batcher: Batcher, device: str, open_lanes: Callable[[Bundle], Lanes]
+    ) -> None:
+        self._batcher, self._device, self._open_lanes = batcher, device, open_lanes
+        self._numbers = itertools.count(1)
+
+    async def load(self, bundle: Bundle, device: str) -> LoadedModel:
+        """See ModelLoader."""
+        identity = bundle.card.identity
+        reference = f"{identity.name}/{identity.version}"
+        if device not in ("", self._device):
+            problem = f"there is no device {device!r}; the daemon computes on {self._device}"
+            raise ModelRefused(reference, problem)
+        try:
+            lanes = await asyncio.to_thread(self._open_lanes, bundle)
+        except StartFailed as error:
+            raise ModelRefused(reference, str(error)) from error
+        # A model that is loaded again is another one to the engine: the old may still be leaving.
+        number = next(self._numbers)
+        key = reference if number == 1 else f"{reference} #{number}"
+        await self._batcher.add(key, lanes, bundle.card.samples_per_chunk, name=reference)
+        return LoadedModel(bundle.card, ModelEngine(self._batcher, key), key)
+
+    async def unload(self, model: LoadedModel) -> None:
+        """See ModelLoader."""
+        await self._batcher.remove(model.key)
+        await asyncio.to_thread(give_memory_back)
+
+
+def give_memory_back() -> None:
+    """Hand freed memory to the system, which the C library keeps for later otherwise."""
+    gc.collect()
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's alone
+        if trim is not None:
+            trim(0)

@@ -1,0 +1,43 @@
+"""Which threads may break off others: those that compute may, those that read and write may not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+
+def stand_back() -> None:
+    """Let this thread, and those it starts, wait for a running one's turn to end when they wake up.
+
+    While all cores compute, messages are then read many at a time, a few milliseconds later; with
+    a core free nothing waits. Does nothing where the system has no such policy, or another one was
+    chosen for the process.
+    """
+    _change("SCHED_OTHER", "SCHED_BATCH")
+
+
+@contextmanager
+def forward() -> Iterator[None]:
+    """Undo `stand_back` for this thread, and for those it starts, until the body ends.
+
+    The threads of one batch wake each other up: on one core, waiting for turns, they would compute
+    one after the other.
+    """
+    changed = _change("SCHED_BATCH", "SCHED_OTHER")
+    try:
+        yield
+    finally:
+        if changed:
+            stand_back()
+
+
+def _change(before: str, after: str) -> bool:
+    if not hasattr(os, "SCHED_BATCH"):
+        return False
+    # A container may forbid it; it is a matter of speed alone.
+    with suppress(OSError):
+        if os.sched_getscheduler(0) == getattr(os, before):
+            os.sched_setscheduler(0, getattr(os, after), os.sched_param(0))
+            return True
+    return False
