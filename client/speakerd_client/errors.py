@@ -12,10 +12,11 @@ SpeakerdError
 ├── ServerFailed       INTERNAL, DATA_LOSS, UNKNOWN: the daemon failed
 ├── AudioFileError     a file cannot be read as audio; nothing was sent
 ├── InvalidList        a list of recordings is not as it must be; nothing was sent
+├── InvalidLoad        a load cannot be run as it was asked for; nothing was sent
 ├── OutputUnusable     results cannot be written where they should
 └── CallEnded          audio was sent after the end of the call, or the client was closed
 
-Everything but the last four is made from a gRPC status by `speakerd_client.status`.
+Everything but the last five is made from a gRPC status by `speakerd_client.status`.
 """
 
 from __future__ import annotations
@@ -106,6 +107,10 @@ class AudioFileError(SpeakerdError):
 
 class InvalidList(SpeakerdError):
     """A list of recordings is not as it must be; nothing was sent."""
+
+
+class InvalidLoad(SpeakerdError):
+    """A load cannot be run as it was asked for; nothing was sent."""
 
 
 class OutputUnusable(SpeakerdError):
