@@ -19,6 +19,8 @@ from speakerd_client.blocking import Client
 from speakerd_client.cli import options, render, speakers
 from speakerd_client.cli.extract import EXITS, extract
 from speakerd_client.cli.live import follow, last
+from speakerd_client.cli.load import EXITS as LOAD_EXITS
+from speakerd_client.cli.load import NOT_STARTED, load
 from speakerd_client.cli.raw import standard_input
 from speakerd_client.errors import SpeakerdError, Unavailable
 from speakerd_client.records import EnrollFeedback, Enrollment, Health
@@ -38,8 +40,11 @@ app = typer.Typer(
 )
 app.add_typer(speakers.app, name="speakers")
 app.command(epilog=EXITS)(extract)
+app.command(epilog=LOAD_EXITS)(load)
 
 _EXITS = "Exits with 0 accept, 1 reject, 2 no answer, 3 error, 130 interrupted."
+_USAGE_CODES = {"load": NOT_STARTED}
+"""Of the commands for which a wrong option is not an error like any other."""
 _PIECE_MS = 1000
 _ONE_UPDATE_S = 3600.0
 SpeakerId = Annotated[str, typer.Argument(metavar="ID", help="Id of the speaker.")]
@@ -229,7 +234,7 @@ def _invoke(arguments: Sequence[str] | None) -> int:
             sys.stderr.write(f"{message}\n")
         else:
             render.complain(f"{message} (see speakerctl --help)")
-        return render.FAILED
+        return _USAGE_CODES.get(_command_of(error), render.FAILED)
     except typer.Abort:
         return render.INTERRUPTED
     except SpeakerdError as error:
@@ -240,6 +245,12 @@ def _invoke(arguments: Sequence[str] | None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return render.FAILED
     return code or 0
+
+
+def _command_of(error: typer.TyperException) -> str:
+    """Give the name of the command whose usage is wrong; empty for that of speakerctl itself."""
+    context = getattr(error, "ctx", None)
+    return "" if context is None else str(context.info_name)
 
 
 def _exit_code(result: Verification) -> int:

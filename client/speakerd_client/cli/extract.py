@@ -50,9 +50,6 @@ Jobs = Annotated[
         help="Recordings under way at once, and pairs of files: one for each part of the list.",
     ),
 ]
-ModelName = Annotated[
-    str, typer.Option("--model", help="NAME or NAME/VERSION; empty: the daemon's default.")
-]
 Overwrite = Annotated[
     bool,
     typer.Option("--overwrite", help="Replace finished output; begin anew instead of going on."),
@@ -102,7 +99,7 @@ def extract(
     audio_file: AudioFile = None,
     data_dir: DataDir = None,
     jobs: Jobs = DEFAULT_JOBS,
-    model: ModelName = "",
+    model: options.ModelName = "",
     samples_per_chunk: options.SamplesPerChunk = None,
     channel: options.Channel = None,
     overwrite: Overwrite = False,

@@ -69,6 +69,9 @@ RawRate = Annotated[
     int | None,
     typer.Option("--rate", min=1, help="Hz of raw audio on standard input.  [default: 16000]"),
 ]
+ModelName = Annotated[
+    str, typer.Option("--model", help="NAME or NAME/VERSION; empty: the daemon's default.")
+]
 Json = Annotated[bool, typer.Option("--json", help="JSON, one line for each item.")]
 
 ADDRESS = DEFAULT_ADDRESS
