@@ -23,7 +23,7 @@ $(VENV)/.setup: $(MANIFESTS) deploy/install.sh
 $(VENV)/.setup-dev: $(VENV)/.setup pyproject.toml
 	@echo "adding the development tools to $(VENV)"
 	@$(PIP) install -c constraints.txt --group dev
-	@$(PIP) install -c constraints.txt --no-build-isolation -e "./server[models,evaluate]"
+	@$(PIP) install -c constraints.txt --no-build-isolation -e "./server[models,evaluate,tensorrt]"
 	@touch $@
 
 $(VENV)/.setup-export: $(VENV)/.setup-dev

@@ -182,4 +182,4 @@ def test_the_script_says_how_to_use_it() -> None:
         ["sh", str(ROOT / "deploy" / "install.sh")], capture_output=True, text=True
     )
     assert done.returncode != 0
-    assert "usage: deploy/install.sh [--editable] PYTHON" in done.stderr
+    assert "usage: deploy/install.sh [--editable] [--gpu] PYTHON" in done.stderr
