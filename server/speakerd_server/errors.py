@@ -15,10 +15,12 @@ SpeakerdError
 │                                StoreFull  StoreBusy
 ├── NotAvailable                 Draining  EngineDead  StoreUnavailable  ErasureIncomplete
 ├── TooSlow                      StreamIdle  ClientNotReading
-├── EngineFailed                 BatchFailed  EmbeddingInvalid
+├── EngineFailed                 BatchFailed  EmbeddingInvalid  DeviceOutOfMemory
+├── DeviceLost
 ├── StoreCorrupt
 ├── StartFailed                  SettingInvalid  ModelDamaged  ModelUnusable  AddressUnavailable
-│                                StoreUnusable
+│                                StoreUnusable  DeviceUnavailable  OnnxRuntimeTwice
+│                                EngineFileRefused  EngineFileMissing  EngineBuildFailed
 └── JobFailed                    a command over files cannot do its work
     ├── ExtraMissing  OutputUnusable  OptionInvalid
     ├── ListInvalid  AudioFileUnusable  VectorsUnusable
@@ -586,6 +588,24 @@ class EmbeddingInvalid(EngineFailed):
         super().__init__(f"the engine's embedding {problem}; the audio may be damaged")
 
 
+class DeviceOutOfMemory(EngineFailed):
+    """The GPU has no memory left for this batch, however small it was made."""
+
+    reason = "DEVICE_OUT_OF_MEMORY"
+
+    def __init__(self, cause: str) -> None:
+        self.cause = cause
+        super().__init__(f"the GPU has no memory left for this audio: {cause}")
+
+
+class DeviceLost(SpeakerdError):
+    """The GPU can do nothing more for this process; it ends the worker that sees it."""
+
+    def __init__(self, cause: str) -> None:
+        self.cause = cause
+        super().__init__(f"the GPU can do nothing more for this process: {cause}")
+
+
 class StoreCorrupt(SpeakerdError):
     """The database file is damaged."""
 
@@ -667,6 +687,61 @@ class StoreUnusable(StartFailed):
     def __init__(self, path: Path, problem: str) -> None:
         self.path, self.problem = path, problem
         super().__init__(f"the enrolment store {path} cannot be used: {problem}")
+
+
+class DeviceUnavailable(StartFailed):
+    """A GPU was asked for that cannot be used."""
+
+    reason = "DEVICE_UNAVAILABLE"
+
+    def __init__(self, asked: str, found: str) -> None:
+        self.asked, self.found = asked, found
+        super().__init__(f"{asked} was asked for and cannot be used; found: {found}")
+
+
+class OnnxRuntimeTwice(StartFailed):
+    """Two packages of ONNX Runtime are installed over each other."""
+
+    reason = "ONNXRUNTIME_TWICE"
+
+    def __init__(self, packages: Sequence[str]) -> None:
+        self.packages = tuple(packages)
+        names = " ".join(packages)
+        super().__init__(
+            f"{' and '.join(packages)} are installed at once into the same folder, so neither is"
+            f" whole; run: pip uninstall -y {names}; then install speakerd-server[cpu] or"
+            " speakerd-server[gpu] again"
+        )
+
+
+class EngineFileRefused(StartFailed):
+    """An engine file is damaged, or was built of or for something else."""
+
+    reason = "ENGINE_FILE_REFUSED"
+
+    def __init__(self, path: Path, problem: str, command: str) -> None:
+        self.path, self.problem, self.command = path, problem, command
+        super().__init__(f"the engine file {path} is refused: {problem}; build it anew: {command}")
+
+
+class EngineFileMissing(StartFailed):
+    """There is no engine file for this model, GPU and library, and none may be built now."""
+
+    reason = "ENGINE_FILE_MISSING"
+
+    def __init__(self, path: Path, command: str) -> None:
+        self.path, self.command = path, command
+        super().__init__(f"there is no engine file {path}; build it: {command}")
+
+
+class EngineBuildFailed(StartFailed):
+    """TensorRT cannot build an engine of this model for this target."""
+
+    reason = "ENGINE_BUILD_FAILED"
+
+    def __init__(self, model: str, problem: str) -> None:
+        self.model, self.problem = model, problem
+        super().__init__(f"no engine of {model} was built: {problem}")
 
 
 class ExtraMissing(JobFailed):

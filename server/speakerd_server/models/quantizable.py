@@ -25,7 +25,8 @@ LEAST_SHARE = 0.0005
 """Of all multiplications of the network's convolutions: one with less stays float32."""
 
 _SILENT = 4
-_INTEGER_NODES = ("QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger")
+INTEGER_NODES = ("QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger")
+"""Operators that only 8-bit graphs have."""
 _OWN_DOMAINS = ("", "ai.onnx")
 
 
@@ -55,11 +56,11 @@ def prepare(path: Path) -> ModelProto:
     Raises:
         GraphRefused: ONNX Runtime cannot load it, or it is an 8-bit graph already.
     """
-    if any(node.op_type in _INTEGER_NODES for node in onnx.load(path).graph.node):
+    if any(node.op_type in INTEGER_NODES for node in onnx.load(path).graph.node):
         problem = "it has 8-bit layers already; quantize the float model that it was made of"
         raise GraphRefused(path, problem)
-    model = _simplified(path)
-    _leave_out_ones(model)
+    model = simplified(path)
+    leave_out_ones(model)
     _steady_means(model)
     for number, node in enumerate(model.graph.node):
         node.name = f"{node.op_type}_{number}"
@@ -151,22 +152,30 @@ def _options() -> ort.SessionOptions:
     return options
 
 
-def _simplified(path: Path) -> ModelProto:
-    """Let ONNX Runtime fold what is constant; the result has ONNX's own operators alone."""
+def simplified(path: Path, content: bytes | None = None) -> ModelProto:
+    """Let ONNX Runtime fold what is constant; the result has ONNX's own operators alone.
+
+    Args:
+        path: The graph, and what an error names.
+        content: The graph where it is not the one at `path`.
+
+    Raises:
+        GraphRefused: ONNX Runtime cannot load it.
+    """
     options = _options()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder) / "model.onnx"
         options.optimized_model_filepath = str(written)
         try:
-            ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            ort.InferenceSession(content or path, options, providers=["CPUExecutionProvider"])
         # ONNX Runtime's exceptions share no base class but Exception.
         except Exception as error:
             raise GraphRefused(path, f"ONNX Runtime cannot load it ({error})") from error
         return onnx.load(written)
 
 
-def _leave_out_ones(model: ModelProto) -> None:
+def leave_out_ones(model: ModelProto) -> None:
     """Leave out convolutions of each channel by one, which only float32 kernels profit from."""
     weights, same = initializers(model), {}
     for node in list(model.graph.node):
