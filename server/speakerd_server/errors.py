@@ -13,10 +13,10 @@ SpeakerdError
 │                                ModelRefused  ModelIsDefault
 ├── Exhausted                    TooManyStreams  TooManyCalls  EngineBusy  EngineQueueFull
 │                                StoreFull  StoreBusy
-├── NotAvailable                 Draining  EngineDead  StoreUnavailable  ErasureIncomplete
+├── NotAvailable                 Draining  EngineDead  DeviceLost  StoreUnavailable
+│                                ErasureIncomplete
 ├── TooSlow                      StreamIdle  ClientNotReading
 ├── EngineFailed                 BatchFailed  EmbeddingInvalid  DeviceOutOfMemory
-├── DeviceLost
 ├── StoreCorrupt
 ├── StartFailed                  SettingInvalid  ModelDamaged  ModelUnusable  AddressUnavailable
 │                                StoreUnusable  DeviceUnavailable  OnnxRuntimeTwice
@@ -521,6 +521,17 @@ class EngineDead(NotAvailable):
         super().__init__(f"the engine has died ({cause}); the daemon must be restarted")
 
 
+class DeviceLost(NotAvailable):
+    """The GPU can do nothing more for this process; the worker that sees it dies of it."""
+
+    reason = "DEVICE_LOST"
+    retry_after_s = None
+
+    def __init__(self, cause: str) -> None:
+        self.cause = cause
+        super().__init__(f"the GPU can do nothing more for this process: {cause}")
+
+
 class StoreUnavailable(NotAvailable):
     """The store could not read or write now."""
 
@@ -596,14 +607,6 @@ class DeviceOutOfMemory(EngineFailed):
     def __init__(self, cause: str) -> None:
         self.cause = cause
         super().__init__(f"the GPU has no memory left for this audio: {cause}")
-
-
-class DeviceLost(SpeakerdError):
-    """The GPU can do nothing more for this process; it ends the worker that sees it."""
-
-    def __init__(self, cause: str) -> None:
-        self.cause = cause
-        super().__init__(f"the GPU can do nothing more for this process: {cause}")
 
 
 class StoreCorrupt(SpeakerdError):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from speakerd_server.engine.backend import plain_buffers
 from speakerd_server.engine.batch import embed_windows
 from speakerd_server.engine.fake import FakeBackend
-from speakerd_server.errors import BatchFailed, EmbeddingInvalid
+from speakerd_server.errors import BatchFailed, DeviceLost, DeviceOutOfMemory, EmbeddingInvalid
 from speakerd_server.values import Float32, Int64, Window
 
 DIM = 5
@@ -103,3 +103,44 @@ def test_what_a_backends_memory_held_before_reaches_no_embedding() -> None:
         assert isinstance(other, np.ndarray)
         np.testing.assert_array_equal(one, other)
     assert not Roomy.memory[0, windows[0].pcm.size :].any()
+
+
+class Small(FakeBackend):
+    """A device with memory for so many windows at once."""
+
+    def __init__(self, windows: int) -> None:
+        super().__init__(DIM)
+        self._windows = windows
+
+    def embed(self, pcm: Float32, rows: Int64) -> Float32:
+        self.batches.append(rows.shape)
+        if len(pcm) > self._windows:
+            raise DeviceOutOfMemory("CUDA error 2: out of memory")
+        return np.stack([self._embed(*one) for one in zip(pcm, rows, strict=True)])
+
+
+def test_a_batch_that_a_device_has_no_memory_for_is_halved_until_it_fits() -> None:
+    backend = Small(2)
+    windows = [window(seed) for seed in range(7)]
+    found = embed_windows(backend, windows, DIM)
+    for one, other in zip(found, embed_windows(FakeBackend(DIM), windows, DIM), strict=True):
+        assert isinstance(one, np.ndarray)
+        assert isinstance(other, np.ndarray)
+        np.testing.assert_array_equal(one, other)
+    assert [windows for windows, _ in backend.batches] == [7, 3, 1, 2, 4, 2, 2]
+
+
+def test_a_window_that_a_device_has_no_memory_for_alone_is_refused_by_name() -> None:
+    for outcome in embed_windows(Small(0), [window(0), window(1)], DIM):
+        assert isinstance(outcome, DeviceOutOfMemory)
+        assert "out of memory" in str(outcome)
+
+
+class Gone(FakeBackend):
+    def embed(self, pcm: Float32, rows: Int64) -> Float32:
+        raise DeviceLost("CUDA error 700: an illegal memory access was encountered")
+
+
+def test_a_device_that_is_lost_ends_the_worker_and_not_one_window() -> None:
+    with pytest.raises(DeviceLost, match="CUDA error 700"):
+        embed_windows(Gone(DIM), [window(0), window(1)], DIM)

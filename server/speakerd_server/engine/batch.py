@@ -7,7 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from speakerd_server.engine.backend import Backend
-from speakerd_server.errors import BatchFailed, EmbeddingInvalid, EngineFailed
+from speakerd_server.errors import (
+    BatchFailed,
+    DeviceLost,
+    DeviceOutOfMemory,
+    EmbeddingInvalid,
+    EngineFailed,
+)
 from speakerd_server.values import Float32, Window
 
 Outcome = Float32 | EngineFailed
@@ -16,6 +22,8 @@ Outcome = Float32 | EngineFailed
 def embed_windows(backend: Backend, windows: Sequence[Window], dim: int) -> list[Outcome]:
     """Embed windows of one length together; if that fails, one by one.
 
+    Where a device has no memory for them, halves are tried before anything is refused.
+
     Args:
         backend: Computes.
         windows: All with the same number of rows; PCM is padded with zeros to the longest.
@@ -23,9 +31,20 @@ def embed_windows(backend: Backend, windows: Sequence[Window], dim: int) -> list
 
     Returns:
         For each window a float32[dim], finite and non-zero, or the named reason why not.
+
+    Raises:
+        DeviceLost: The backend's device can do nothing more, for no window.
     """
     try:
         embeddings = _embed_together(backend, windows, dim)
+    except DeviceLost:
+        raise
+    except DeviceOutOfMemory as error:
+        if len(windows) == 1:
+            return [error]
+        half = len(windows) // 2
+        parts = windows[:half], windows[half:]
+        return [outcome for part in parts for outcome in embed_windows(backend, part, dim)]
     # A backend may fail in any way; the callers of the other windows must not feel it.
     except Exception as error:  # noqa: BLE001
         if len(windows) == 1:
