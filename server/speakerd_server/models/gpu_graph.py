@@ -13,6 +13,7 @@ from onnx import ModelProto, helper
 
 from speakerd_server.cards import Bundle
 from speakerd_server.errors import GraphRefused
+from speakerd_server.models.dense import dense_as_convolutions
 from speakerd_server.models.fixed_frames import fix_frames
 from speakerd_server.models.half import to_half
 from speakerd_server.models.quantizable import (
@@ -49,6 +50,7 @@ def gpu_graph(bundle: Bundle, precision: str, sizes: tuple[int, int] | None = No
     leave_out_ones(model)
     if precision == "float16":
         to_half(path, model)
+        dense_as_convolutions(model)
     return _finished(model, bundle, precision)
 
 

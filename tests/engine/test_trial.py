@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from speakerd_server.cards import Bundle
+from speakerd_server.engine.backend import plain_buffers
+from speakerd_server.engine.fake import FakeBackend
+from speakerd_server.engine.onnxruntime_cpu import OnnxRuntimeCpu
+from speakerd_server.engine.trial import LOWEST_COSINE, try_backend
+from speakerd_server.errors import ModelUnusable
+from speakerd_server.models.bundle import load_bundle, shipped_bundle
+from speakerd_server.values import Float32, Int64
+
+SHIPPED = load_bundle(shipped_bundle())
+FAKE = dataclasses.replace(SHIPPED, card=dataclasses.replace(SHIPPED.card, dim=8))
+
+
+class Changed:
+    """A `FakeBackend` whose embeddings are changed."""
+
+    def __init__(self, change: Callable[[Float32], Float32]) -> None:
+        self._change, self._backend = change, FakeBackend(8)
+
+    def buffers(self, windows: int, samples: int, frames: int) -> tuple[Float32, Int64]:
+        return plain_buffers(windows, samples + 999, frames)
+
+    def embed(self, pcm: Float32, rows: Int64) -> Float32:
+        return self._change(self._backend.embed(pcm, rows))
+
+    def close(self) -> None:
+        return
+
+
+def refused(change: Callable[[Float32], Float32], bundle: Bundle = FAKE) -> str:
+    with pytest.raises(ModelUnusable) as error:
+        try_backend(Changed(change), bundle, 198)
+    assert error.value.path == bundle.onnx_path.parent
+    return error.value.problem
+
+
+def test_the_shipped_model_passes_and_agrees_with_itself() -> None:
+    backend = OnnxRuntimeCpu(SHIPPED)
+    try_backend(backend, SHIPPED, 198, backend, LOWEST_COSINE["float32"])
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_an_embedding_that_is_not_finite_is_refused(number: float) -> None:
+    assert "not finite" in refused(lambda found: found * np.float32(number))
+
+
+def test_one_bad_window_of_several_is_enough() -> None:
+    def last_is_zero(found: Float32) -> Float32:
+        found[-1] = 0
+        return found
+
+    assert "is zero" in refused(last_is_zero)
+
+
+def test_another_dimension_than_the_cards_is_refused() -> None:
+    assert "shape (3, 8), the card says (3, 192)" in refused(lambda found: found, SHIPPED)
+
+
+def test_embeddings_far_from_the_processors_are_refused_with_the_cosine() -> None:
+    turned = Changed(lambda found: found + np.float32(0.2) * np.roll(found, 1, axis=1))
+    with pytest.raises(ModelUnusable, match=r"cosine 0\.\d+ to that of the processor"):
+        try_backend(turned, FAKE, 198, FakeBackend(8), LOWEST_COSINE["float16"])
+    near = Changed(lambda found: found + np.float32(1e-3) * np.roll(found, 1, axis=1))
+    try_backend(near, FAKE, 198, FakeBackend(8), LOWEST_COSINE["float16"])
+
+
+def test_the_sounds_are_of_the_usual_length_and_of_another() -> None:
+    backend = FakeBackend(8)
+    try_backend(backend, FAKE, 98)
+    assert backend.batches == [(3, 98), (1, 201)]
