@@ -1,9 +1,10 @@
-"""`speakerd model`: list, show, export, import, quantize."""
+"""`speakerd model`: list, show, export, import, quantize, build-engine."""
 
 from __future__ import annotations
 
 import click
 
+from speakerd_server.cli.model_build_engine import build_engine
 from speakerd_server.cli.model_export import export
 from speakerd_server.cli.model_import import import_network
 from speakerd_server.cli.model_quantize import quantize
@@ -15,6 +16,7 @@ def model() -> None:
     """Make, look at and convert model bundles."""
 
 
+model.add_command(build_engine)
 model.add_command(export)
 model.add_command(import_network)
 model.add_command(quantize)
