@@ -172,6 +172,9 @@ def test_every_make_target_is_described_and_every_described_one_exists() -> None
 
 def test_every_bench_is_described_and_run_by_make() -> None:
     benches = {path.name for path in (ROOT / "tests" / "bench").glob("*.py")}
+    # It has nothing to run on where there is no GPU.
+    benches.remove("gpu.py")
+    assert "`tests/bench/gpu.py`" in text_of(CONTRIBUTING)
     rows = re.findall(r"^\| `make bench` \| (.+) \|$", text_of(CONTRIBUTING), re.MULTILINE)
     assert set(re.findall(r"`(\w+\.py)`", rows[0])) == benches
     (loop,) = re.findall(r"for bench in (.+); do \$\(BIN\)", text_of(ROOT / "Makefile"))
