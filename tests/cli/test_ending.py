@@ -79,3 +79,14 @@ def test_ctrl_c_while_it_starts_is_one_line_and_130() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=False
     )
     assert (ended.returncode, ended.stderr) == (130, "speakerd: interrupted\n")
+
+
+def test_without_any_onnx_runtime_one_is_told_which_extras_bring_one() -> None:
+    program = "import sys; sys.modules['onnxruntime'] = None; import runpy; runpy.run_module("
+    program += "'speakerd_server', run_name='__main__')"
+    ended = subprocess.run([sys.executable, "-c", program, "--version"], capture_output=True)
+    assert ended.returncode == 2
+    assert ended.stderr.decode() == (
+        "speakerd: ONNX Runtime is not installed; choose one: pip install 'speakerd-server[cpu]',"
+        " or 'speakerd-server[gpu]' for NVIDIA GPUs [EXTRA_MISSING]\n"
+    )

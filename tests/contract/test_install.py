@@ -177,6 +177,37 @@ def test_an_install_that_fails_says_why(tmp_path: Path) -> None:
     assert "pip" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("flags", "other", "extras"),
+    [
+        ([], "onnxruntime-gpu", "./server[cpu]"),
+        (["--gpu"], "onnxruntime", "./server[gpu,tensorrt]"),
+        (["--editable", "--gpu"], "onnxruntime", "./server[gpu,tensorrt]"),
+    ],
+)
+@pytest.mark.parametrize("there", [True, False])
+def test_one_onnx_runtime_takes_the_others_place(
+    tmp_path: Path, flags: list[str], other: str, extras: str, there: bool
+) -> None:
+    (tmp_path / "deploy").mkdir()
+    shutil.copy(ROOT / "deploy" / "install.sh", tmp_path / "deploy")
+    python = tmp_path / "python"
+    found = f'case "$*" in *" show "*) exit {0 if there else 1};; esac'
+    python.write_text(f'#!/bin/sh\necho "$*" >> {tmp_path}/asked\n{found}\n')
+    python.chmod(0o755)
+    script = str(tmp_path / "deploy" / "install.sh")
+    done = subprocess.run(["sh", script, *flags, str(python)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert asked[1].endswith(f"show {other}")
+    removed = [line for line in asked if "uninstall" in line]
+    assert [line.endswith("uninstall -y onnxruntime onnxruntime-gpu") for line in removed] == (
+        [True] if there else []
+    )
+    assert extras in asked[-1].split()
+    assert asked[-1].count(" -e ") == (3 if "--editable" in flags else 0)
+
+
 def test_the_script_says_how_to_use_it() -> None:
     done = subprocess.run(
         ["sh", str(ROOT / "deploy" / "install.sh")], capture_output=True, text=True

@@ -12,6 +12,7 @@ from speakerd_server.engine.onnxruntime_cuda import (
     WindowGraphs,
     open_cuda_lane,
     open_session,
+    replays_safely,
 )
 from speakerd_server.engine.own_thread import OwnThread
 from speakerd_server.errors import DeviceUnavailable, ModelUnusable
@@ -39,6 +40,24 @@ def test_without_a_gpu_a_lane_is_refused_with_what_was_found() -> None:
 def test_a_graph_that_cannot_be_loaded_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ModelUnusable, match=r"cannot load model\.onnx"):
         open_session(tmp_path / "model.onnx", b"no graph", [CPU_PROVIDER])
+
+
+@pytest.mark.parametrize(
+    ("version", "safe"),
+    [
+        ("1.31.1", True),
+        ("1.32.0", True),
+        ("2.0.0", True),
+        ("1.100.0", True),
+        ("1.31.0", False),
+        ("1.9.2", False),
+        ("unknown", False),
+    ],
+)
+def test_cuda_graphs_are_left_out_where_a_replay_may_read_what_was_overwritten(
+    version: str, safe: bool
+) -> None:
+    assert replays_safely(version) is safe
 
 
 @pytest.mark.gpu

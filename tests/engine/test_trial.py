@@ -65,7 +65,7 @@ def test_another_dimension_than_the_cards_is_refused() -> None:
 
 def test_embeddings_far_from_the_processors_are_refused_with_the_cosine() -> None:
     turned = Changed(lambda found: found + np.float32(0.2) * np.roll(found, 1, axis=1))
-    with pytest.raises(ModelUnusable, match=r"cosine 0\.\d+ to that of the processor"):
+    with pytest.raises(ModelUnusable, match=r"batch of 3 has cosine 0\.\d+ to that of the proc"):
         try_backend(turned, FAKE, 198, FakeBackend(8), LOWEST_COSINE["float16"])
     near = Changed(lambda found: found + np.float32(1e-3) * np.roll(found, 1, axis=1))
     try_backend(near, FAKE, 198, FakeBackend(8), LOWEST_COSINE["float16"])
@@ -75,3 +75,25 @@ def test_the_sounds_are_of_the_usual_length_and_of_another() -> None:
     backend = FakeBackend(8)
     try_backend(backend, FAKE, 98)
     assert backend.batches == [(3, 98), (1, 201)]
+
+
+class Spoilt(FakeBackend):
+    """Gives every usual batch of one size wrongly once another length was embedded."""
+
+    def __init__(self, spoilt: int) -> None:
+        super().__init__(8)
+        self._spoilt = spoilt
+
+    def embed(self, pcm: Float32, rows: Int64) -> Float32:
+        embeddings = super().embed(pcm, rows)
+        frames = {shape[1] for shape in self.batches}
+        if len(frames) > 1 and len(pcm) == self._spoilt:
+            embeddings[-1] = np.roll(embeddings[-1], 1)
+        return embeddings
+
+
+def test_what_other_work_spoils_is_found_in_the_batch_that_is_wrong() -> None:
+    try_backend(Spoilt(4), FAKE, 198, FakeBackend(8), 0.999)
+    with pytest.raises(ModelUnusable, match="batch of 4 has cosine"):
+        try_backend(Spoilt(4), FAKE, 198, FakeBackend(8), 0.999, (1, 2, 4, 6))
+    try_backend(Spoilt(5), FAKE, 198, FakeBackend(8), 0.999, (1, 2, 4, 6))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ from speakerd_server.engine.lane import Lane, LaneSizes, lane_memory
 from speakerd_server.errors import DeviceUnavailable, ModelUnusable
 
 _log = logging.getLogger(__name__)
+
+_REPLAYS_SAFELY = (1, 31, 1)
 
 Provider = str | tuple[str, dict[str, str]]
 
@@ -85,15 +88,30 @@ def open_session(path: Path, content: bytes, providers: Sequence[Provider]) -> o
 
 
 def _open_usual(graphs: WindowGraphs, place: CudaPlace) -> ort.InferenceSession:
-    """Load the graph of the usual windows, with CUDA graphs where the network allows them."""
+    """Load the graph of the usual windows, with CUDA graphs where they can be trusted."""
+    plain = _cuda(place, search="EXHAUSTIVE")
+    if not replays_safely(ort.__version__):
+        cause = f"ONNX Runtime {ort.__version__} may replay what is overwritten"
+        _log.warning("no cuda graphs", extra={"cause": cause})
+        return _open(graphs.path, graphs.usual, plain)
     try:
-        providers = _cuda(place, search="EXHAUSTIVE", enable_cuda_graph="1")
-        return _open(graphs.path, graphs.usual, providers)
+        recorded = _cuda(place, search="EXHAUSTIVE", enable_cuda_graph="1")
+        return _open(graphs.path, graphs.usual, recorded)
     except ModelUnusable as error:
         if "graph capture" not in error.problem:
             raise
         _log.warning("no cuda graphs", extra={"cause": error.problem})
-    return _open(graphs.path, graphs.usual, _cuda(place, search="EXHAUSTIVE"))
+    return _open(graphs.path, graphs.usual, plain)
+
+
+def replays_safely(version: str) -> bool:
+    """Tell whether CUDA graphs of a version of ONNX Runtime stay right after other runs.
+
+    Before 1.31.1 a graph with Concat or GatherND copied from host memory that was given back after
+    the capture (its pull requests 32120 and 32121).
+    """
+    numbers = re.match(r"(\d+)\.(\d+)\.(\d+)", version)
+    return numbers is not None and tuple(map(int, numbers.groups())) >= _REPLAYS_SAFELY
 
 
 def _open(path: Path, content: bytes, providers: Sequence[Provider]) -> ort.InferenceSession:

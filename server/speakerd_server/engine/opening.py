@@ -20,7 +20,7 @@ from speakerd_server.engine.devices import (
     onnxruntime_providers,
     parse_device,
 )
-from speakerd_server.engine.lane import LaneSizes
+from speakerd_server.engine.lane import LaneSizes, buckets
 from speakerd_server.engine.long_windows import buffer_samples
 from speakerd_server.engine.onnxruntime_cpu import OnnxRuntimeCpu
 from speakerd_server.engine.own_thread import OwnThread
@@ -108,7 +108,8 @@ def open_backends(opening: Opening) -> list[Backend]:
     try:
         for backend in opened:
             lowest = LOWEST_COSINE[opening.settings.precision]
-            try_backend(backend, bundle, window_frames, reference, lowest)
+            batches = buckets(opening.settings.batch_windows)
+            try_backend(backend, bundle, window_frames, reference, lowest, batches)
     except BaseException:
         _close(opened)
         raise

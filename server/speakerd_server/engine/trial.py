@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from speakerd_server.cards import Bundle
@@ -24,8 +26,9 @@ def try_backend(
     window_frames: int,
     reference: Backend | None = None,
     lowest_cosine: float = 1.0,
+    batches: Sequence[int] = (),
 ) -> None:
-    """Embed a few sounds, of the usual length and of another.
+    """Embed a few sounds, of the usual length, of another, and of the usual one again.
 
     Args:
         backend: To be tried.
@@ -33,6 +36,8 @@ def try_backend(
         window_frames: T of the usual windows.
         reference: Embeds the same sounds to compare with; None: nothing is compared.
         lowest_cosine: To the reference.
+        batches: Sizes of the usual batches that come last: what was recorded for each must still
+            be right after other work.
 
     Raises:
         ModelUnusable: An embedding is not finite, zero, of another length than the card says, or
@@ -40,18 +45,14 @@ def try_backend(
     """
     for windows, frames in ((_WINDOWS, window_frames), (1, window_frames + _OTHER_FRAMES)):
         pcm, rows = _sounds(windows, frames)
-        embeddings = _embed(backend, pcm, rows)
-        _check(bundle, embeddings, windows)
-        if reference is None:
-            continue
-        wanted = _embed(reference, pcm, rows)
-        lowest = _lowest_cosine(embeddings, wanted)
-        if not lowest >= lowest_cosine:
-            problem = (
-                f"an embedding has cosine {lowest:.6f} to that of the processor,"
-                f" at least {lowest_cosine:g} is wanted"
-            )
-            raise ModelUnusable(bundle.onnx_path.parent, problem)
+        wanted = None if reference is None else _embed(reference, pcm, rows)
+        _check(bundle, _embed(backend, pcm, rows), wanted, lowest_cosine, windows)
+    pcm, rows = _sounds(_WINDOWS, window_frames)
+    alone = None if reference is None else _embed(reference, pcm, rows)
+    for batch in batches:
+        order = np.arange(batch) % _WINDOWS
+        wanted = None if alone is None else alone[order]
+        _check(bundle, _embed(backend, pcm[order], rows[order]), wanted, lowest_cosine, batch)
 
 
 def _embed(backend: Backend, pcm: Float32, rows: Int64) -> Float32:
@@ -62,7 +63,13 @@ def _embed(backend: Backend, pcm: Float32, rows: Int64) -> Float32:
     return backend.embed(own_pcm, own_rows)
 
 
-def _check(bundle: Bundle, embeddings: Float32, windows: int) -> None:
+def _check(
+    bundle: Bundle,
+    embeddings: Float32,
+    reference: Float32 | None,
+    lowest_cosine: float,
+    windows: int,
+) -> None:
     wanted = (windows, bundle.card.dim)
     problem = ""
     if embeddings.shape != wanted:
@@ -71,6 +78,13 @@ def _check(bundle: Bundle, embeddings: Float32, windows: int) -> None:
         problem = "its embedding of a made-up sound is not finite (NaN or infinite)"
     elif not embeddings.any(axis=1).all():
         problem = "its embedding of a made-up sound is zero"
+    elif reference is not None:
+        lowest = _lowest_cosine(embeddings, reference)
+        if not lowest >= lowest_cosine:
+            problem = (
+                f"an embedding in a batch of {windows} has cosine {lowest:.6f} to that of the"
+                f" processor, at least {lowest_cosine:g} is wanted"
+            )
     if problem:
         raise ModelUnusable(bundle.onnx_path.parent, problem)
 
