@@ -21,12 +21,14 @@ from typing import Any
 
 from speakerd_server.calls.serving import CallSettings
 from speakerd_server.engine.batcher import EngineSettings
+from speakerd_server.engine.gpu_settings import GpuSettings
 from speakerd_server.errors import SettingInvalid
 from speakerd_server.logs import LogSettings
 from speakerd_server.models.choice import ModelSettings
 from speakerd_server.store.enrolment import StoreSettings
 from speakerd_server.wire.server import ServerSettings
 
+_WRITTEN = "use up to 64 letters, digits, '.', '_' and '-'"
 CONFIG_VARIABLE = "SPEAKERD_CONFIG"
 _PREFIX = "SPEAKERD_"
 _TAKEN_FROM: Mapping[type, tuple[type, ...]] = {
@@ -55,6 +57,8 @@ class Settings:
     """Which models are loaded."""
     engine: EngineSettings = field(default_factory=EngineSettings)
     """How windows are embedded."""
+    gpu: GpuSettings = field(default_factory=GpuSettings)
+    """How GPUs are used."""
     store: StoreSettings = field(default_factory=StoreSettings)
     """Where voiceprints are kept."""
     logs: LogSettings = field(default_factory=LogSettings)
@@ -74,7 +78,8 @@ class Setting:
     default: Any
     """Value where nothing is set."""
     limits: Mapping[str, Any]
-    """minimum, maximum, choices; of a list: each (a pattern), contains (a member), may_be_empty."""
+    """minimum, maximum, choices; of a list: each (a pattern), written (what that
+    means), contains (a member), may_be_empty."""
     help: str
     """What it does."""
 
@@ -189,7 +194,7 @@ def _checked(setting: Setting, value: Any, source: str) -> Any:
     limits = setting.limits
     for name in value if "each" in limits else ():
         if not re.fullmatch(limits["each"], name):
-            problem = f"{name!r} is no name; use up to 64 letters, digits, '.', '_' and '-'"
+            problem = f"{name!r} is none; {limits.get('written', _WRITTEN)}"
             raise SettingInvalid(setting.dotted, source, problem)
     if "contains" in limits and limits["contains"] not in value:
         raise SettingInvalid(setting.dotted, source, f"{limits['contains']!r} must be among them")

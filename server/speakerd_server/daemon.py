@@ -1,55 +1,34 @@
-"""The daemon's life, top to bottom: build, start, serve, drain, stop."""
+"""The daemon's life in one process, top to bottom: build, start, serve, drain, stop."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 from collections.abc import Callable
-from dataclasses import dataclass
-from wsgiref.simple_server import WSGIServer
-
-from prometheus_client import start_http_server
 
 from speakerd_server.calls.administration import LocalAdministration
 from speakerd_server.calls.enrolments import LocalEnrolments
 from speakerd_server.calls.loading import LocalLoader, bundles_at_start
 from speakerd_server.calls.models import Models, VersionPolicy
 from speakerd_server.calls.serving import Serving
-from speakerd_server.cards import Bundle
 from speakerd_server.config import Settings
-from speakerd_server.engine.batcher import Batcher
-from speakerd_server.engine.cpu import cpu_lanes, processors
-from speakerd_server.engine.lanes import Lanes
-from speakerd_server.errors import AddressUnavailable, EngineDead
+from speakerd_server.errors import EngineDead
+from speakerd_server.life import Addresses, quiet_or_again, stop_on_signals
+from speakerd_server.metrics_page import serve_metrics
+from speakerd_server.processes import supervisor
+from speakerd_server.processes.opening import OpenLanes, batcher_of, open_lanes
 from speakerd_server.store.enrolment import EnrolmentStore
-from speakerd_server.wire.server import GrpcServer, ServerSettings, host_and_port
+from speakerd_server.wire.server import GrpcServer
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Addresses:
-    """Where a started daemon can be reached."""
-
-    grpc: str
-    """Host and port."""
-    metrics: str
-    """Host and port; empty: none."""
-
-
-OpenLanes = Callable[[Bundle, Settings], Lanes]
-
-
-def open_lanes(bundle: Bundle, settings: Settings) -> Lanes:
-    """Open a model on the device of the settings; raises StartFailed."""
-    engine = settings.engine
-    return cpu_lanes(bundle, workers_of(settings), engine.threads_per_worker, processors())
-
-
-def workers_of(settings: Settings) -> int:
-    """Give the batches that are computed at the same time."""
-    return settings.engine.workers or processors()
+async def serve(settings: Settings, announce: Callable[[Addresses], None]) -> None:
+    """Serve with as many processes as the settings ask for; see `run`."""
+    if settings.server.workers > 1 or len(settings.engine.devices) > 1:
+        await supervisor.run(settings, announce)
+    else:
+        await run(settings, announce)
 
 
 async def run(
@@ -57,15 +36,16 @@ async def run(
 ) -> None:
     """Serve until SIGTERM or SIGINT; `announce` is told the addresses once calls are answered.
 
-    Raises StartFailed (or StoreCorrupt, ModelRefused) when the daemon cannot start.
+    Raises SpeakerdError when the daemon cannot start.
     """
     stopping = asyncio.Event()
+    (device,) = settings.engine.devices
+    batcher = batcher_of(device, settings, lambda error: _engine_died(server, error))
     store = EnrolmentStore(settings.store, settings.calls.domains)
     enrolments = LocalEnrolments(store, settings.calls.pending_store_changes)
-    batcher = Batcher(
-        workers_of(settings), settings.engine, on_death=lambda error: _engine_died(server, error)
+    loader = LocalLoader(
+        batcher, device, lambda bundle: open_lanes(bundle, device, settings), settings.model
     )
-    loader = LocalLoader(batcher, "cpu", lambda bundle: open_lanes(bundle, settings))
     models = Models(VersionPolicy(settings.model.version_policy))
     serving = Serving(models, enrolments, settings.calls)
     administration = LocalAdministration(
@@ -76,10 +56,10 @@ async def run(
     try:
         for bundle in bundles_at_start(settings.model):
             models.add(await loader.load(bundle, ""))
-        metrics_server, metrics_address = _serve_metrics(settings.server)
+        metrics_server, metrics_address = serve_metrics(settings.server)
         address = await server.start()
         await server.tell_health(serving=True)
-        _stop_on_signals(stopping)
+        stop_on_signals(stopping)
         announce(Addresses(address, metrics_address))
         _log.info("serving", extra={"address": address, "metrics": metrics_address})
         await stopping.wait()
@@ -101,10 +81,7 @@ async def _drain(
     places.draining = places.stopping = True
     await server.tell_health(serving=False)
     stopping.clear()
-    ends = [asyncio.ensure_future(event.wait()) for event in (places.quiet, stopping)]
-    await asyncio.wait(ends, timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
-    for end in ends:
-        end.cancel()
+    await quiet_or_again(places.quiet.wait(), stopping, grace_s)
     if places.open_calls:
         _log.warning("grace is over", extra={"cancelled_calls": places.open_calls})
 
@@ -117,21 +94,3 @@ def _engine_died(server: GrpcServer, error: EngineDead) -> None:
 
 
 _background: set[asyncio.Future[None]] = set()
-
-
-def _stop_on_signals(stopping: asyncio.Event) -> None:
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
-
-
-def _serve_metrics(settings: ServerSettings) -> tuple[WSGIServer | None, str]:
-    address = settings.metrics_address
-    if not address:
-        return None, ""
-    host, port = host_and_port(address, "server.metrics_address")
-    try:
-        server, _thread = start_http_server(port, addr=host.strip("[]"))
-    except OSError as error:
-        raise AddressUnavailable(address, "server.metrics_address", str(error)) from None
-    return server, f"{host}:{server.server_port}"

@@ -13,7 +13,7 @@ SpeakerdError
 │                                ModelRefused  ModelIsDefault
 ├── Exhausted                    TooManyStreams  TooManyCalls  EngineBusy  EngineQueueFull
 │                                StoreFull  StoreBusy
-├── NotAvailable                 Draining  EngineDead  DeviceLost  StoreUnavailable
+├── NotAvailable                 Draining  EngineDead  EngineLost  DeviceLost  StoreUnavailable
 │                                ErasureIncomplete
 ├── TooSlow                      StreamIdle  ClientNotReading
 ├── EngineFailed                 BatchFailed  EmbeddingInvalid  DeviceOutOfMemory
@@ -36,7 +36,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class SpeakerdError(Exception):
@@ -45,10 +45,23 @@ class SpeakerdError(Exception):
     reason: ClassVar[str] = "INTERNAL"
     field: str = ""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let one process of a daemon raise what another one names."""
+        return _named_again, (type(self), self.args, self.__dict__)
+
     @property
     def told(self) -> str:
         """What the client is told; str() may say more to the operator."""
         return str(self)
+
+
+def _named_again(
+    kind: type[SpeakerdError], arguments: tuple[Any, ...], numbers: dict[str, Any]
+) -> SpeakerdError:
+    error = kind.__new__(kind)
+    error.args = arguments
+    error.__dict__.update(numbers)
+    return error
 
 
 class InvalidInput(SpeakerdError):
@@ -530,6 +543,19 @@ class DeviceLost(NotAvailable):
     def __init__(self, cause: str) -> None:
         self.cause = cause
         super().__init__(f"the GPU can do nothing more for this process: {cause}")
+
+
+class EngineLost(NotAvailable):
+    """The process of an engine ended while it computed this window."""
+
+    reason = "ENGINE_LOST"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(
+            f"the engine {name} ended before it had embedded this audio; it is being started again,"
+            " send the call once more"
+        )
 
 
 class StoreUnavailable(NotAvailable):

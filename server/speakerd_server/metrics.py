@@ -6,8 +6,14 @@ from prometheus_client import Counter, Gauge, Histogram
 
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
-LIVE_STREAMS = Gauge("speakerd_live_streams", "StreamVerify and StreamEnroll calls going on")
-QUEUED_WINDOWS = Gauge("speakerd_queued_windows", "Windows waiting for the engine")
+LIVE_STREAMS = Gauge(
+    "speakerd_live_streams",
+    "StreamVerify and StreamEnroll calls going on",
+    multiprocess_mode="livesum",
+)
+QUEUED_WINDOWS = Gauge(
+    "speakerd_queued_windows", "Windows waiting for the engine", multiprocess_mode="livesum"
+)
 WINDOWS_EMBEDDED = Counter(
     "speakerd_windows_embedded_total", "Windows embedded", ["model", "device"]
 )
@@ -41,3 +47,8 @@ DECISIONS = Counter("speakerd_decisions_total", "Final decisions by kind", ["dec
 REFUSALS = Counter("speakerd_refusals_total", "Calls that ended with an error", ["reason"])
 ENROLMENTS = Counter("speakerd_enrolments_total", "Recordings enrolled")
 ERASURES = Counter("speakerd_erasures_total", "Recordings erased")
+RESTARTS = Counter(
+    "speakerd_restarts_total",
+    "Processes that ended and were started again; process is worker, engine or store",
+    ["process"],
+)

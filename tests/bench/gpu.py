@@ -31,10 +31,11 @@ import onnxruntime as ort
 from speakerd.v1 import verification_pb2 as pb
 from speakerd_server.cards import Bundle
 from speakerd_server.engine.backend import Backend
-from speakerd_server.engine.devices import Gpu, look_for_gpus, parse_device
+from speakerd_server.engine.devices import Device, Gpu, look_for_gpus, parse_device
+from speakerd_server.engine.gpu_settings import ONNX_RUNTIME, GpuSettings
 from speakerd_server.engine.long_windows import buffer_samples
 from speakerd_server.engine.onnxruntime_cpu import OnnxRuntimeCpu
-from speakerd_server.engine.opening import ONNX_RUNTIME, DeviceSettings, Opening, open_backends
+from speakerd_server.engine.opening import Opening, open_backends
 from speakerd_server.engine.tensorrt_library import installed_libraries
 from speakerd_server.errors import SpeakerdError
 from speakerd_server.models.bundle import load_bundle, shipped_bundle
@@ -67,15 +68,15 @@ CONCURRENCIES = (1, 8, 64, 256)
 EXPERIMENTS = {"ResNet34": "resnet34", "ECAPA-512": "ecapa512"}
 
 
-def service_flags(settings: DeviceSettings) -> list[str]:
+def service_flags(settings: GpuSettings, device: Device) -> list[str]:
     """Give the daemon's flags for a device: the one place where they are spelt here."""
     return [
-        f"--device-device={settings.device}",
-        f"--device-library={settings.library}",
-        f"--device-precision={settings.precision}",
-        f"--device-batch-windows={settings.batch_windows}",
-        f"--device-engine-folder={settings.engine_folder}",
-        "--device-missing-engine=build",
+        f"--engine-devices={device}",
+        f"--gpu-library={settings.library}",
+        f"--gpu-precision={settings.precision}",
+        f"--gpu-batch-windows={settings.batch_windows}",
+        f"--gpu-engine-folder={settings.engine_folder}",
+        "--gpu-missing-engine=build",
     ]
 
 
@@ -115,9 +116,12 @@ def measure(gpu: Gpu, driver: str, folder: Path, seconds: float) -> dict[str, An
         for library in names:
             for precision in PRECISIONS:
                 row = {"model": name, "library": library, "precision": precision}
-                settings = _settings(gpu, library, precision, max(BATCHES), folder)
-                result["bare"].append(row | bare(bundle, settings, result, seconds))
-    result["service"] = [service(_settings(gpu, one, "float16", 64, folder)) for one in names]
+                settings = _settings(library, precision, max(BATCHES), folder)
+                measured = bare(bundle, settings, Device(gpu.number), result, seconds)
+                result["bare"].append(row | measured)
+    result["service"] = [
+        service(_settings(one, "float16", 64, folder), Device(gpu.number)) for one in names
+    ]
     return result
 
 
@@ -135,12 +139,18 @@ def bundles(folder: Path) -> Iterator[tuple[str, Bundle]]:
 
 
 def bare(
-    bundle: Bundle, settings: DeviceSettings, ceilings: dict[str, Any], seconds: float
+    bundle: Bundle,
+    settings: GpuSettings,
+    device: Device,
+    ceilings: dict[str, Any],
+    seconds: float,
 ) -> dict[str, Any]:
     """Measure the bare engine at every batch size, and its distance to the processor."""
     networks = networks_of(bundle)
     try:
-        lanes = open_backends(Opening(bundle, settings, lambda: networks, SAMPLES_PER_CHUNK))
+        lanes = open_backends(
+            Opening(bundle, settings, device, lambda: networks, SAMPLES_PER_CHUNK)
+        )
     except SpeakerdError as error:
         return {"failed": f"{error} [{error.reason}]"}
     try:
@@ -167,7 +177,7 @@ def bare(
     }
 
 
-def service(settings: DeviceSettings) -> dict[str, Any]:
+def service(settings: GpuSettings, device: Device) -> dict[str, Any]:
     """Measure the whole daemon with the shipped model against its bare engine, in turns."""
     bundle = load_bundle(shipped_bundle())
     row: dict[str, Any] = {"library": settings.library, "precision": settings.precision}
@@ -177,12 +187,14 @@ def service(settings: DeviceSettings) -> dict[str, Any]:
     windows = [window(FRAMES, seed) for seed in range(16)]
     networks = networks_of(bundle)
     try:
-        lanes = open_backends(Opening(bundle, settings, lambda: networks, SAMPLES_PER_CHUNK))
+        lanes = open_backends(
+            Opening(bundle, settings, device, lambda: networks, SAMPLES_PER_CHUNK)
+        )
         rates = [windows_per_s(lanes, windows, SERVICE_BATCH, ROUND_S) for _ in range(ROUNDS)]
         for lane in lanes:
             lane.close()
         with tempfile.TemporaryDirectory() as folder:
-            daemon = Daemon(Path(folder), *service_flags(settings))
+            daemon = Daemon(Path(folder), *service_flags(settings, device))
             with daemon:
                 row["rows"] = [_served(daemon, request, c, rates) for c in CONCURRENCIES]
     except (SpeakerdError, DaemonFailed) as error:
@@ -224,11 +236,8 @@ def _cosine(lane: Backend, bundle: Bundle) -> float:
     return round(min(cosines), 8)
 
 
-def _settings(
-    gpu: Gpu, library: str, precision: str, batch_windows: int, folder: Path
-) -> DeviceSettings:
-    return DeviceSettings(
-        device=f"gpu:{gpu.number}",
+def _settings(library: str, precision: str, batch_windows: int, folder: Path) -> GpuSettings:
+    return GpuSettings(
         library=library,
         precision=precision,
         batch_windows=batch_windows,

@@ -11,10 +11,10 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from speakerd_server.engine.devices import Gpu
+from speakerd_server.engine.devices import Device, Gpu
 from speakerd_server.engine.fake import FakeBackend
+from speakerd_server.engine.gpu_settings import GpuSettings
 from speakerd_server.engine.long_windows import buffer_samples
-from speakerd_server.engine.opening import DeviceSettings
 from speakerd_server.models.bundle import load_bundle, shipped_bundle
 from speakerd_server.models.gpu_graph import gpu_graph
 from support.gpu import no_gpu
@@ -60,8 +60,11 @@ def test_everything_but_the_gpu_is_measured_as_it_would_be_there(
         monkeypatch.setattr(bench, name, value)
     monkeypatch.setattr(bench, "copy_gb_per_s", lambda number: 10.0)
     monkeypatch.setattr(bench, "matrix_tflop_per_s", lambda number, precision: (0.1, "hand"))
-    monkeypatch.setattr(bench, "_settings", lambda *_: DeviceSettings())
-    monkeypatch.setattr(bench, "service", lambda settings: {"library": "x", "precision": "y"})
+    monkeypatch.setattr(bench, "_settings", lambda *_: GpuSettings())
+    monkeypatch.setattr(bench, "Device", lambda number: Device())
+    monkeypatch.setattr(
+        bench, "service", lambda settings, device: {"library": "x", "precision": "y"}
+    )
     result = bench.measure(Gpu(0, "none", "8.9", 2**34), "13.0", tmp_path, 0.1)
     json.dumps(result)
     for row in result["bare"]:
@@ -79,7 +82,7 @@ def test_everything_but_the_gpu_is_measured_as_it_would_be_there(
 
 def test_a_daemon_that_cannot_start_is_told_in_its_row(bench: ModuleType) -> None:
     no_gpu()
-    row = bench.service(DeviceSettings(device="gpu:0"))
+    row = bench.service(GpuSettings(), Device(0))
     assert "gpu:0 was asked for and cannot be used" in row["failed"]
 
 

@@ -12,6 +12,7 @@ from speakerd_server import config, daemon, runtime
 from speakerd_server.cards import Bundle
 from speakerd_server.engine.fake import FakeBackend
 from speakerd_server.engine.lanes import Lanes
+from speakerd_server.life import Addresses
 from speakerd_server.values import Float32
 from support.speech import noise, pcm16
 
@@ -39,10 +40,10 @@ def main() -> None:
     names = {setting.flag: setting.dotted for setting in config.all_settings()}
     flags = {names[flag]: value for flag, _, value in (one.partition("=") for one in given)}
 
-    def open_lanes(bundle: Bundle, settings: config.Settings) -> Lanes:
+    def open_lanes(bundle: Bundle, device: str, settings: config.Settings) -> Lanes:
         return Lanes(bundle.card.dim, [FakeBackend(bundle.card.dim, poisoned, float(delay_s))])
 
-    def announce(found: daemon.Addresses) -> None:
+    def announce(found: Addresses) -> None:
         line = f"speakerd serves on {found.grpc}, metrics on http://{found.metrics}/metrics"
         sys.stdout.write(line + "\n")
         sys.stdout.flush()

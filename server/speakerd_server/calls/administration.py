@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -219,11 +220,9 @@ class LocalAdministration:
         places.draining = not resume
         await self._tell_health(resume)
         if not resume and wait_s > 0:
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await places.quiet.wait()
-            except TimeoutError:
-                pass
         return places.open_calls
 
     def state_of(self, model: LoadedModel) -> ModelState:

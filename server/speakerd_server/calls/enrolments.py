@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from speakerd_server.errors import StoreBusy
-from speakerd_server.store.enrolment import Enrolled, EnrolmentStore
-from speakerd_server.store.faiss_index import SearchResult
+from speakerd_server.store.answers import Enrolled, SearchResult
 from speakerd_server.values import ModelIdentity, NewRecording, Speaker, SpeakerState, Voiceprint
+
+if TYPE_CHECKING:
+    from speakerd_server.store.enrolment import EnrolmentStore
 
 T = TypeVar("T")
 

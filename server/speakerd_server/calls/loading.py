@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Protocol
 
 from speakerd_server.calls.models import LoadedModel
-from speakerd_server.cards import Bundle
+from speakerd_server.cards import Bundle, Card
 from speakerd_server.engine.batcher import Batcher
 from speakerd_server.engine.engine import ModelEngine
 from speakerd_server.engine.lanes import Lanes
-from speakerd_server.errors import ModelRefused, StartFailed
+from speakerd_server.errors import ModelRefused, SpeakerdError, StartFailed
 from speakerd_server.models.bundle import load_bundle
 from speakerd_server.models.choice import ModelSettings, find_bundle, find_listed
 
@@ -65,31 +65,48 @@ def bundles_at_start(settings: ModelSettings) -> list[Bundle]:
     return [load_bundle(find_bundle(name)) for name in wanted]
 
 
+def placement_of(card: Card, settings: ModelSettings) -> str:
+    """Give the device that the settings name for a model; empty: they name none."""
+    identity = card.identity
+    placed = dict(one.rsplit("=", 1) for one in settings.placement)
+    exact = f"{identity.name}/{identity.version}"
+    return placed.get(exact, placed.get(identity.name, ""))
+
+
 class LocalLoader:
     """Loads models into a batcher of this process.
 
     Args:
         batcher: Of the one device.
         device: Its name.
-        open_lanes: Opens a bundle on it; raises StartFailed.
+        open_lanes: Opens a bundle on it; raises SpeakerdErrors.
+        settings: What is placed where.
     """
 
     def __init__(
-        self, batcher: Batcher, device: str, open_lanes: Callable[[Bundle], Lanes]
+        self,
+        batcher: Batcher,
+        device: str,
+        open_lanes: Callable[[Bundle], Lanes],
+        settings: ModelSettings,
     ) -> None:
         self._batcher, self._device, self._open_lanes = batcher, device, open_lanes
+        self._settings = settings
         self._numbers = itertools.count(1)
 
     async def load(self, bundle: Bundle, device: str) -> LoadedModel:
         """See ModelLoader."""
         identity = bundle.card.identity
         reference = f"{identity.name}/{identity.version}"
+        device = device or placement_of(bundle.card, self._settings)
         if device not in ("", self._device):
-            problem = f"there is no device {device!r}; the daemon computes on {self._device}"
+            problem = f"there is no device {device}; the daemon has {self._device}"
             raise ModelRefused(reference, problem)
         try:
             lanes = await asyncio.to_thread(self._open_lanes, bundle)
-        except StartFailed as error:
+        except ModelRefused:
+            raise
+        except SpeakerdError as error:
             raise ModelRefused(reference, str(error)) from error
         # A model that is loaded again is another one to the engine: the old may still be leaving.
         number = next(self._numbers)

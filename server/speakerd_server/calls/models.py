@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -126,16 +126,30 @@ class Models:
         others = [one for one in self if one.card.identity.name == bare and one is not model]
         if bare == self._default and not others:
             raise ModelIsDefault(model.reference)
-        del self._loaded[model.reference]
-        if self.answers_to_name(model):
+        answers = self.answers_to_name(model)
+        self.let_go(model)
+        if answers:
             del self._preferred[bare]
             if others:
                 self._prefer_newest(bare)
+        return model
+
+    @property
+    def preferences(self) -> tuple[str, dict[str, str]]:
+        """Name of the default model, and which model each bare name means."""
+        return self._default, dict(self._preferred)
+
+    def prefer(self, default: str, preferred: Mapping[str, str]) -> None:
+        """Take over the preferences of another process; all models they mean are loaded."""
+        self._default, self._preferred = default, dict(preferred)
+
+    def let_go(self, model: LoadedModel) -> None:
+        """Let no new call name a model, whatever calls that name none mean then."""
+        del self._loaded[model.reference]
         model.leaving = True
         self.leaving.append(model)
         if not model.users:
             model.unused.set()
-        return model
 
     def _prefer_newest(self, name: str) -> None:
         versions = [one for one in self if one.card.identity.name == name]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, MutableSequence
+from array import array
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from speakerd_server import metrics
@@ -29,13 +30,13 @@ class Places:
         maximum_streams: int,
         maximum_unary_calls: int,
         maximum_unary_audio_mib: int,
-        counts: MutableSequence[int] | None = None,
+        counts: memoryview[int] | None = None,
         process: int = 0,
     ) -> None:
         self.maximum_streams = maximum_streams
         self._maximum_unary_calls = maximum_unary_calls
         self._maximum_unary_mib = maximum_unary_audio_mib
-        self._counts: MutableSequence[int] = [0] * _CELLS if counts is None else counts
+        self._counts = memoryview(array("q", [0] * _CELLS)) if counts is None else counts
         self._streams, self._unary, self._unary_bytes = range(
             _CELLS * process, _CELLS * process + 3
         )
@@ -51,10 +52,26 @@ class Places:
         """Give the number of cells that so many processes need."""
         return _CELLS * processes
 
+    @staticmethod
+    def open_calls_in(counts: memoryview[int]) -> int:
+        """Count the calls of all processes that a drain waits for."""
+        return sum(counts[0::_CELLS]) + sum(counts[1::_CELLS])
+
+    @staticmethod
+    def streams_in(counts: memoryview[int]) -> int:
+        """Count the live calls of all processes."""
+        return sum(counts[0::_CELLS])
+
+    @staticmethod
+    def clear(counts: memoryview[int], process: int) -> None:
+        """Forget the calls of a process that is gone."""
+        for cell in range(_CELLS * process, _CELLS * (process + 1)):
+            counts[cell] = 0
+
     @property
     def streams(self) -> int:
         """Live calls of all processes."""
-        return sum(self._counts[0::_CELLS])
+        return self.streams_in(self._counts)
 
     @property
     def open_calls(self) -> int:

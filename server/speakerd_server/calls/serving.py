@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, MutableSequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -43,7 +43,7 @@ class CallSettings:
     pending_store_changes: int = field(default=256, metadata={"minimum": 1, "maximum": 100_000})
     """Changes, or reads, that may wait for the store; one more is refused with STORE_BUSY."""
 
-    def places(self, counts: MutableSequence[int] | None = None, process: int = 0) -> Places:
+    def places(self, counts: memoryview[int] | None = None, process: int = 0) -> Places:
         """Make the places of one process; see Places."""
         return Places(
             self.maximum_streams,

@@ -16,8 +16,9 @@ from speakerd_server.cli.compare import compare
 from speakerd_server.cli.evaluate import evaluate
 from speakerd_server.cli.extract import extract
 from speakerd_server.cli.model import model
-from speakerd_server.daemon import Addresses, run
+from speakerd_server.daemon import serve as serve_daemon
 from speakerd_server.errors import SpeakerdError
+from speakerd_server.life import Addresses
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -61,7 +62,7 @@ def serve(config_file: Path | None, **flags: str | None) -> None:
     try:
         settings = config.load(config_file, os.environ, given)
         logs.configure(settings.logs)
-        runtime.run(lambda: run(settings, _announce))
+        runtime.run(lambda: serve_daemon(settings, _announce))
     except SpeakerdError as error:
         click.echo(f"speakerd: {error} [{error.reason}]", err=True)
         sys.exit(2)

@@ -21,16 +21,23 @@ from speakerd_server.values import Float32, Window
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """How the engine uses the processor and how much may wait for it."""
+    """Where windows are embedded, in what batches, and how many may wait."""
 
+    devices: tuple[str, ...] = field(
+        default=("cpu",),
+        metadata={"each": r"cpu|gpu:[0-9]{1,3}", "written": "write cpu or gpu:N"},
+    )
+    """What computes: cpu, and gpu:N for the GPU that CUDA gives this number. Several have a process
+    each; cpu may be there more than once."""
     workers: int = field(default=0, metadata={"minimum": 0, "maximum": 256})
     """Batches that are computed at the same time; 0: one for each processor, two on a GPU."""
     threads_per_worker: int = field(default=1, metadata={"minimum": 1, "maximum": 256})
     """Processors that one batch may use; many batches of one thread give the most windows."""
     maximum_batch_windows: int = field(default=0, metadata={"minimum": 0, "maximum": 256})
     """Windows in one batch at most; 0: as many as pay, measured at the start."""
-    maximum_batch_frames: int = field(default=2400, metadata={"minimum": 1, "maximum": 1000000})
-    """Frames of 10 ms in one batch at most; a single longer window goes alone."""
+    maximum_batch_frames: int = field(default=0, metadata={"minimum": 0, "maximum": 1000000})
+    """Frames of 10 ms in one batch at most, a single longer window goes alone; 0: 2400 on
+    processors, and full batches of windows of 3 s on a GPU."""
     maximum_batch_ms: float = field(default=200.0, metadata={"minimum": 1.0, "maximum": 60000.0})
     """No batch size is chosen that takes longer, but one window always may."""
     maximum_wait_ms: float = field(default=5.0, metadata={"minimum": 0.0, "maximum": 1000.0})
@@ -66,6 +73,7 @@ class Batcher:
         settings: Limits.
         device: Its name, in statistics.
         most_windows: Largest batch that may be chosen where the settings leave it open.
+        most_frames: Frames of a batch of several windows; longer windows go alone.
         on_death: Called once on the event loop if a worker dies.
     """
 
@@ -76,10 +84,12 @@ class Batcher:
         *,
         device: str = "cpu",
         most_windows: int = 8,
+        most_frames: int = 2400,
         on_death: Callable[[EngineDead], None] | None = None,
     ) -> None:
         self.workers, self._settings, self._device = workers, settings, device
         self._most_windows = settings.maximum_batch_windows or most_windows
+        self._most_frames = most_frames
         self._on_death = on_death
         wait_s = settings.maximum_wait_ms / 1000.0
         self._queue = WindowQueue(settings.queue_windows, workers, wait_s)
@@ -110,7 +120,7 @@ class Batcher:
         settings, name = self._settings, name or model
         self._loop = asyncio.get_running_loop()
         longest_s = settings.maximum_batch_ms / 1000.0
-        frames = settings.maximum_batch_frames
+        frames = self._most_frames
         try:
             lanes, cost = await asyncio.to_thread(
                 warmed, lanes, name, warm_samples, self._most_windows, frames, longest_s
@@ -144,7 +154,7 @@ class Batcher:
 
         The future and the errors are those of `submit`.
         """
-        is_long = window.rows.size > self._settings.maximum_batch_frames
+        is_long = window.rows.size > self._most_frames
         return await self._room.submitted(is_long, lambda: self.submit(model, window, live=False))
 
     def submit(

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from speakerd_server.cards import Bundle
 from speakerd_server.engine.backend import Backend
@@ -18,8 +17,8 @@ from speakerd_server.engine.devices import (
     find_gpu,
     look_for_gpus,
     onnxruntime_providers,
-    parse_device,
 )
+from speakerd_server.engine.gpu_settings import ONNX_RUNTIME, GpuSettings
 from speakerd_server.engine.lane import LaneSizes, buckets
 from speakerd_server.engine.long_windows import buffer_samples
 from speakerd_server.engine.onnxruntime_cpu import OnnxRuntimeCpu
@@ -29,32 +28,6 @@ from speakerd_server.engine.tensorrt_library import LIBRARIES, Library, installe
 from speakerd_server.engine.trial import LOWEST_COSINE, try_backend
 from speakerd_server.errors import DeviceUnavailable
 
-ONNX_RUNTIME = "onnxruntime"
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceSettings:
-    """On what the model computes, and how a GPU is used."""
-
-    device: str = "cpu"
-    """cpu, or gpu:N for the GPU that CUDA gives this number."""
-    library: str = field(
-        default="auto", metadata={"choices": ("auto", ONNX_RUNTIME, "tensorrt", "tensorrt_rtx")}
-    )
-    """What computes on a GPU; auto: TensorRT where it is installed and can, else ONNX Runtime."""
-    precision: str = field(default="float16", metadata={"choices": ("float32", "float16")})
-    """Of the network on a GPU; the front end is float32 always."""
-    batch_windows: int = field(default=64, metadata={"minimum": 1, "maximum": 256})
-    """Most windows in one step of a GPU."""
-    lanes: int = field(default=2, metadata={"minimum": 1, "maximum": 8})
-    """Batches in flight on a GPU."""
-    longest_s: float = field(default=30.0, metadata={"minimum": 1.0, "maximum": 60.0})
-    """Longest window that a GPU computes in one piece; longer ones are cut and averaged."""
-    engine_folder: Path = Path("engines")
-    """Where TensorRT's engine files are."""
-    missing_engine: str = field(default="refuse", metadata={"choices": ("refuse", "build")})
-    """What the start does without an engine file: refuse, or build it before calls are answered."""
-
 
 @dataclass(frozen=True, slots=True)
 class Opening:
@@ -62,7 +35,9 @@ class Opening:
 
     bundle: Bundle
     """Verified when it was read."""
-    settings: DeviceSettings
+    settings: GpuSettings
+    """How a GPU is used."""
+    device: Device
     """On what."""
     networks: Callable[[], Networks]
     """Makes the model's graphs for a GPU; called only where there is one."""
@@ -72,6 +47,8 @@ class Opening:
     """Backends on the processor."""
     threads: int = 1
     """Processors that one of these may use."""
+    lanes: int | None = None
+    """Of a GPU; None: as many as the settings say."""
 
     @property
     def sizes(self) -> LaneSizes:
@@ -95,7 +72,7 @@ def open_backends(opening: Opening) -> list[Backend]:
         ModelUnusable: The model cannot be loaded, or a trial embedding is wrong.
     """
     check_one_onnxruntime()
-    device = parse_device(opening.settings.device)
+    device = opening.device
     bundle, window_frames = opening.bundle, opening.sizes.window_frames
     if device.gpu is None:
         backends: list[Backend] = [
@@ -127,7 +104,7 @@ def lane_sizes(
     return LaneSizes(bundle.card.dim, window_frames, batch_windows, longest_frames)
 
 
-def choose_library(settings: DeviceSettings, gpu: Gpu) -> Library | None:
+def choose_library(settings: GpuSettings, gpu: Gpu) -> Library | None:
     """Choose what computes on a GPU; None: ONNX Runtime.
 
     Raises:
@@ -163,7 +140,7 @@ def _open_lanes(opening: Opening, device: Device, gpu: Gpu) -> list[Backend]:
     )
     opened: list[Backend] = []
     try:
-        while len(opened) < opening.settings.lanes:
+        while len(opened) < (opening.lanes or opening.settings.lanes):
             opened.append(OwnThread(makes, f"gpu-{gpu.number}-lane-{len(opened)}"))
     except BaseException:
         _close(opened)

@@ -25,6 +25,16 @@ class ModelSettings:
     folder: str = ""
     """Folder of bundles NAME/VERSION in which LoadModel looks before it looks among the shipped
     ones; empty: only among those."""
+    placement: tuple[str, ...] = field(
+        default=(),
+        metadata={
+            "may_be_empty": True,
+            "each": r"[^=]+=(cpu|gpu:[0-9]{1,3})",
+            "written": "write NAME=cpu, NAME=gpu:N or NAME/VERSION=...",
+        },
+    )
+    """On which of `engine.devices` a model computes, as NAME=DEVICE or NAME/VERSION=DEVICE; on all
+    of them where nothing is said."""
     version_policy: str = field(default="first", metadata={"choices": ("first", "newest")})
     """Which version a name without one means: of those loaded the first, until LoadModel makes
     another the default, or the newest. Voiceprints belong to one version."""

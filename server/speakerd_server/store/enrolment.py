@@ -22,7 +22,8 @@ from speakerd_server.errors import (
     StoreCorrupt,
     TooManyRecordings,
 )
-from speakerd_server.store.faiss_index import SearchResult, VoiceprintIndex
+from speakerd_server.store.answers import Enrolled, SearchResult
+from speakerd_server.store.faiss_index import VoiceprintIndex
 from speakerd_server.store.ids import check_speaker_id
 from speakerd_server.store.sqlite import SqliteRecord
 from speakerd_server.store.voiceprint import check_recording, cosine, mean_of, voiceprint_of
@@ -38,19 +39,6 @@ class StoreSettings:
 
     path: Path = Path("speakerd.db")
     """Database file, made where absent; its folder must exist and be writable."""
-
-
-@dataclass(frozen=True, slots=True)
-class Enrolled:
-    """What an enrolment has stored."""
-
-    speaker: Speaker
-    """With the new recording."""
-    recording_id: str
-    """Of the new recording."""
-    consistency: float | None
-    """Cosine in [-1, 1]: the new recording's mean to the voiceprint of the speaker's earlier
-    recordings; None for the first."""
 
 
 class EnrolmentStore:

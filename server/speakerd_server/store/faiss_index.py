@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from speakerd_server.errors import ModelMismatch
+from speakerd_server.store.answers import SearchResult
 from speakerd_server.store.voiceprint import direction
 from speakerd_server.values import Float32, ModelIdentity, SpeakerState, Voiceprint
-
-
-@dataclass(frozen=True, slots=True)
-class SearchResult:
-    """The answer of a search."""
-
-    hits: tuple[tuple[str, float], ...]
-    """(speaker id, cosine in [-1, 1]), most alike first; ties by id."""
-    compared: int
-    """How many voiceprints were compared."""
 
 
 class Shelf:

@@ -41,6 +41,9 @@ class ServerSettings:
     a network you trust."""
     metrics_address: str = "127.0.0.1:8002"
     """Host and port of the Prometheus page; empty: none."""
+    workers: int = field(default=1, metadata={"minimum": 1, "maximum": 256})
+    """Processes that take calls on the one port. One is best until it fills a processor with calls;
+    with more, engine and store have processes of their own."""
     drain_grace_s: float = field(default=30.0, metadata={"minimum": 0.0, "maximum": 86_400.0})
     """After SIGTERM, open calls may finish for so long."""
     keepalive_s: float = field(default=20.0, metadata={"minimum": 1.0, "maximum": 3600.0})

@@ -28,7 +28,7 @@ class NullBackend:
         return
 
 
-def open_null(bundle: Bundle, settings: config.Settings) -> Lanes:
+def open_null(bundle: Bundle, device: str, settings: config.Settings) -> Lanes:
     return Lanes(bundle.card.dim, [NullBackend(bundle.card.dim)])
 
 

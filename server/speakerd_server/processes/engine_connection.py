@@ -1,0 +1,249 @@
+"""A front end's connection to one engine process, made again whenever it is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import pickle
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from speakerd_server.errors import EngineLost, EngineQueueFull
+from speakerd_server.processes.arena import Allocator, mapped, rounded, shared_file
+from speakerd_server.processes.status_page import StatusPage
+from speakerd_server.processes.windows_shared import (
+    CANCEL,
+    EMBEDDED,
+    HELLO,
+    RECORD,
+    REFUSED,
+    SUBMIT,
+    Record,
+    Slot,
+    read_record,
+    slot_bytes,
+)
+from speakerd_server.values import Float32, Window
+
+_PATIENCE_S = 5.0
+_AGAIN_S = 0.05
+USUAL_SAMPLES, USUAL_FRAMES = 32240, 198
+"""Of the windows that the memory has room for `queue_windows` of."""
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One window on its way to an engine and back."""
+
+    model: int
+    """Number of its model."""
+    window: Window
+    """What to embed."""
+    live: bool
+    """Whether somebody is on the line."""
+    future: asyncio.Future[Float32]
+    """Who waits."""
+    offset: int = 0
+    """Of its slot."""
+    slot: Slot | None = field(default=None)
+    """Where it lies."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of its slot."""
+        return slot_bytes(self.window.pcm.size, self.window.rows.size)
+
+
+class EngineConnection:
+    """One engine process, whether it is there now or not.
+
+    Args:
+        name: Of the engine, such as "gpu:0".
+        path: Socket file where it listens.
+        queue_windows: Windows of this front end that it may have.
+        on_up: Called when it can be given windows.
+        on_orphans: Given the windows that a lost engine had and never began to compute.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        path: Path,
+        queue_windows: int,
+        on_up: Callable[[], None],
+        on_orphans: Callable[[list[Job]], None],
+    ) -> None:
+        self.name, self._path, self._limit = name, path, queue_windows
+        self._on_up, self._on_orphans = on_up, on_orphans
+        usual_bytes = rounded(slot_bytes(USUAL_SAMPLES, USUAL_FRAMES))
+        self._size_bytes = max(queue_windows * usual_bytes, 64 << 20)
+        self._descriptor = shared_file(self._size_bytes)
+        self._memory = np.frombuffer(mapped(self._descriptor), np.uint8)
+        self._allocator = Allocator(self._size_bytes)
+        self._jobs: dict[int, Job] = {}
+        self._numbers = itertools.count()
+        self._transport: asyncio.WriteTransport | None = None
+        self._status: StatusPage | None = None
+        self._lost_at_s = time.monotonic()
+        self._connecting: asyncio.Task[None] | None = None
+        self._closed = False
+
+    def open(self) -> None:
+        """Begin to connect, and go on until it is there."""
+        self._connecting = asyncio.create_task(self._connect())
+
+    async def close(self) -> None:
+        """Let go of the engine."""
+        self._closed = True
+        if self._connecting is not None:
+            self._connecting.cancel()
+            await asyncio.wait([self._connecting])
+        if self._transport is not None:
+            self._transport.abort()
+        os.close(self._descriptor)
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it can be given windows now."""
+        return self._transport is not None
+
+    @property
+    def windows(self) -> int:
+        """Windows that it has, of all front ends."""
+        told = self._status.windows if self._status is not None else 0
+        return max(told, len(self._jobs))
+
+    @property
+    def waited_s(self) -> float:
+        """Seconds that its first live window in line has waited, or that it is not there."""
+        if self._transport is None or self._status is None:
+            return time.monotonic() - self._lost_at_s
+        return self._status.waited_s
+
+    def submit(self, job: Job) -> None:
+        """Give it a window. Raises EngineQueueFull where there is no room for it."""
+        offset = None
+        if len(self._jobs) < self._limit:
+            offset = self._allocator.take(job.size_bytes)
+        if offset is None:
+            raise EngineQueueFull(self._limit)
+        window, number = job.window, next(self._numbers)
+        slot = Slot(self._memory, offset, window.pcm.size, window.rows.size)
+        slot.write(window)
+        job.offset, job.slot = offset, slot
+        self._jobs[number] = job
+        samples, frames = window.pcm.size, window.rows.size
+        self._write(Record(SUBMIT, number, job.model, job.live, offset, samples, frames))
+        job.future.add_done_callback(lambda _: self._given_up(number))
+
+    def _given_up(self, number: int) -> None:
+        """Tell the engine that nobody waits any more; its slot is free once it has answered."""
+        if number in self._jobs:
+            self._write(Record(CANCEL, number))
+
+    def _write(self, record: Record) -> None:
+        if self._transport is not None:
+            self._transport.write(record.packed())
+
+    async def _connect(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, status = await asyncio.to_thread(self._greet)
+            except (OSError, ValueError):
+                await asyncio.sleep(_AGAIN_S)
+                continue
+            self._status = status
+            await loop.create_unix_connection(lambda: _Answers(self), sock=connection)
+            return
+
+    def _greet(self) -> tuple[socket.socket, StatusPage]:
+        """Give the memory and get the status page."""
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.settimeout(_PATIENCE_S)
+            connection.connect(str(self._path))
+            socket.send_fds(connection, [HELLO], [self._descriptor])
+            content, descriptors, _, _ = socket.recv_fds(connection, len(HELLO), 1)
+            if content != HELLO or len(descriptors) != 1:
+                raise ValueError("no engine of this daemon")
+            status = StatusPage(descriptors[0])
+            os.close(descriptors[0])
+            connection.setblocking(False)
+        except BaseException:
+            connection.close()
+            raise
+        return connection, status
+
+    def up(self, transport: asyncio.WriteTransport) -> None:
+        """Take the connection into use."""
+        self._transport = transport
+        self._on_up()
+
+    def down(self) -> None:
+        """Fail what was being computed, hand back the rest, and connect again."""
+        self._transport, self._status, self._lost_at_s = None, None, time.monotonic()
+        jobs, self._jobs = list(self._jobs.values()), {}
+        self._allocator = Allocator(self._size_bytes)
+        if self._closed:
+            return
+        self.open()
+        orphans = []
+        for job in jobs:
+            if job.future.done():
+                continue
+            if job.slot is not None and job.slot.taken:
+                job.future.set_exception(EngineLost(self.name))
+            else:
+                orphans.append(job)
+        self._on_orphans(orphans)
+
+    def answered(self, record: Record, content: bytes) -> None:
+        """Hand out what the engine answered."""
+        job = self._jobs.pop(record.job)
+        embedding = None
+        if record.kind == EMBEDDED and job.slot is not None:
+            embedding = job.slot.embedding(record.samples)
+        self._allocator.give_back(job.offset, job.size_bytes)
+        if job.future.done():
+            return
+        if embedding is not None:
+            job.future.set_result(embedding)
+        elif record.kind == REFUSED:
+            job.future.set_exception(pickle.loads(content))
+        else:
+            job.future.cancel()
+
+
+class _Answers(asyncio.Protocol):
+    """Reads an engine's answers."""
+
+    def __init__(self, connection: EngineConnection) -> None:
+        self._connection = connection
+        self._received = bytearray()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._connection.up(cast(asyncio.WriteTransport, transport))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connection.down()
+
+    def data_received(self, data: bytes) -> None:
+        received = self._received
+        received += data
+        at = 0
+        while len(received) - at >= RECORD.size:
+            record = read_record(received, at)
+            end = at + RECORD.size + (record.samples if record.kind == REFUSED else 0)
+            if len(received) < end:
+                break
+            self._connection.answered(record, bytes(received[at + RECORD.size : end]))
+            at = end
+        del received[:at]

@@ -1,0 +1,77 @@
+"""The other end of the supervisor's link: `python -m ...processes.entry KIND FD NAME`."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from speakerd_server import logs, runtime
+from speakerd_server.processes.link import Link
+from speakerd_server.processes.messages import Begin, Stop
+
+KINDS = {
+    "worker": "speakerd_server.processes.worker_process:WorkerProcess",
+    "engine": "speakerd_server.processes.engine_process:EngineProcess",
+    "store": "speakerd_server.processes.store_process:StoreProcess",
+}
+"""What a process can be."""
+
+Ask = Callable[[Any], Any]
+
+
+class Process(Protocol):
+    """What a kind of process does."""
+
+    async def begin(self, begin: Begin) -> None:
+        """Become it; raises a SpeakerdError where it cannot."""
+
+    async def answer(self, question: Any) -> Any:
+        """Answer the supervisor."""
+
+    async def close(self) -> None:
+        """Finish what must be finished."""
+
+
+def main(kind: Callable[[Ask], Process] | None = None) -> None:
+    """Be a process of the kind that the command line names, or of one that is given."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # the supervisor is told, and tells
+    runtime.run(lambda: _live(kind or _kind(sys.argv[1]), int(sys.argv[2])))
+
+
+def _kind(name: str) -> Callable[[Ask], Process]:
+    module, _, attribute = KINDS[name].partition(":")
+    kind: Callable[[Ask], Process] = getattr(importlib.import_module(module), attribute)
+    return kind
+
+
+async def _live(kind: Callable[[Ask], Process], descriptor: int) -> None:
+    stopping = asyncio.Event()
+
+    async def answer(question: Any) -> Any:
+        if isinstance(question, Begin):
+            logs.configure(question.settings.logs, question.name)
+            return await process.begin(question)
+        if isinstance(question, Stop):
+            stopping.set()
+            return None
+        return await process.answer(question)
+
+    connection = socket.socket(fileno=descriptor)
+    reader, writer = await asyncio.open_unix_connection(sock=connection)
+    # Without a supervisor nobody could stop this process, and another daemon may be started.
+    link = Link(reader, writer, answer, on_lost=lambda: os._exit(1))
+    process = kind(link.ask)
+    await stopping.wait()
+    await process.close()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

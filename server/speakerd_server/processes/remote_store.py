@@ -1,0 +1,166 @@
+"""The store as the other processes have it: asked by messages, what it said of voiceprints kept."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speakerd_server.errors import StoreBusy, StoreUnavailable
+from speakerd_server.processes.link import Link, LinkLost
+from speakerd_server.processes.store_port import Forget, StoreCall
+from speakerd_server.store.answers import Enrolled, SearchResult
+from speakerd_server.values import ModelIdentity, NewRecording, Speaker, SpeakerState, Voiceprint
+
+_AGAIN_S = 0.05
+_KEPT = 20_000
+_NOT_THERE = "its process is being started again"
+
+Key = tuple[str, str]
+
+
+class RemoteEnrolments:
+    """Enrolments over a link that is made again whenever it is lost.
+
+    Voiceprints that were asked for are kept until the store says that they have changed, which it
+    does before it answers the change; so this process never uses what an answered change replaced.
+
+    Args:
+        path: Socket file where the store listens.
+        pending: Questions that may wait for the store.
+    """
+
+    def __init__(self, path: Path, pending: int) -> None:
+        self._path, self._limit = path, pending
+        self._link: Link | None = None
+        self._pending = 0
+        self._kept: OrderedDict[Key, dict[ModelIdentity, Voiceprint | None]] = OrderedDict()
+        self._changes = 0
+        self._connecting: asyncio.Task[None] | None = None
+
+    def open(self) -> None:
+        """Begin to connect, and go on until it is there."""
+        self._connecting = asyncio.create_task(self._connect())
+
+    async def ready(self) -> None:
+        """Return once the store is there."""
+        if self._connecting is not None:
+            await asyncio.shield(self._connecting)
+
+    async def voiceprint(
+        self, domain: str, speaker_id: str, model: ModelIdentity
+    ) -> Voiceprint | None:
+        """See Enrolments."""
+        key = domain, speaker_id
+        known = self._kept.get(key, {})
+        if model in known:
+            return known[model]
+        changes = self._changes
+        voiceprint: Voiceprint | None = await self._ask("voiceprint", *key, model)
+        if changes == self._changes:
+            self._kept.setdefault(key, {})[model] = voiceprint
+            while len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+        return voiceprint
+
+    async def state(self, domain: str, speaker_id: str) -> SpeakerState | None:
+        """See Enrolments."""
+        state: SpeakerState | None = await self._ask("state", domain, speaker_id)
+        return state
+
+    async def enrolled(self, domain: str, model: ModelIdentity) -> int:
+        """See Enrolments."""
+        return int(await self._ask("enrolled", domain, model))
+
+    async def count(self) -> int:
+        """See Enrolments."""
+        return int(await self._ask("count"))
+
+    async def search(
+        self, domain: str, model: ModelIdentity, embedding: NDArray[np.floating], top_k: int
+    ) -> SearchResult:
+        """See Enrolments."""
+        found: SearchResult = await self._ask("search", domain, model, embedding, top_k)
+        return found
+
+    async def enrol(
+        self, domain: str, speaker_id: str, recording: NewRecording, display_name: str | None
+    ) -> Enrolled:
+        """See Enrolments."""
+        change = self._ask("enrol", domain, speaker_id, recording, display_name)
+        enrolled: Enrolled = await asyncio.shield(change)
+        return enrolled
+
+    async def update(
+        self,
+        domain: str,
+        speaker_id: str,
+        display_name: str | None,
+        remove_recording_ids: Sequence[str],
+    ) -> Speaker:
+        """See Enrolments."""
+        change = self._ask("update", domain, speaker_id, display_name, tuple(remove_recording_ids))
+        speaker: Speaker = await asyncio.shield(change)
+        return speaker
+
+    async def delete(self, domain: str, speaker_id: str) -> int:
+        """See Enrolments."""
+        return int(await asyncio.shield(self._ask("delete", domain, speaker_id)))
+
+    async def speaker(self, domain: str, speaker_id: str) -> Speaker:
+        """See Enrolments."""
+        speaker: Speaker = await self._ask("speaker", domain, speaker_id)
+        return speaker
+
+    async def speakers(self, domain: str, after: str | None, limit: int) -> list[Speaker]:
+        """See Enrolments."""
+        speakers: list[Speaker] = await self._ask("speakers", domain, after, limit)
+        return speakers
+
+    async def close(self) -> None:
+        """Let go of the store's process."""
+        if self._connecting is not None:
+            self._connecting.cancel()
+            await asyncio.wait([self._connecting])
+        link, self._link = self._link, None
+        if link is not None:
+            await link.close()
+
+    async def _ask(self, method: str, *arguments: Any) -> Any:
+        if self._link is None:
+            raise StoreUnavailable(_NOT_THERE)
+        if self._pending >= self._limit:
+            raise StoreBusy(self._limit)
+        self._pending += 1
+        try:
+            return await self._link.ask(StoreCall(method, arguments))
+        except LinkLost:
+            raise StoreUnavailable(_NOT_THERE) from None
+        finally:
+            self._pending -= 1
+
+    async def _told(self, forget: Forget) -> None:
+        """Forget a speaker; what is being asked for meanwhile is not kept either."""
+        self._changes += 1
+        self._kept.pop((forget.domain, forget.speaker_id), None)
+
+    async def _connect(self) -> None:
+        while self._link is None:
+            with suppress(OSError):
+                reader, writer = await asyncio.open_unix_connection(self._path)
+                self._link = Link(reader, writer, self._told, self._lost)
+                return
+            await asyncio.sleep(_AGAIN_S)
+
+    def _lost(self) -> None:
+        self._changes += 1
+        self._kept.clear()
+        if self._link is not None:
+            self._link = None
+            self.open()

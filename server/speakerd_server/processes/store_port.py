@@ -1,0 +1,93 @@
+"""The store's end: answers all processes, and tells them of a change before it is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from speakerd_server.calls.enrolments import Enrolments
+from speakerd_server.processes.link import Link, LinkLost
+
+_log = logging.getLogger(__name__)
+
+READS = ("voiceprint", "state", "enrolled", "count", "search", "speaker", "speakers")
+CHANGES = ("enrol", "update", "delete")
+_PATIENCE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class StoreCall:
+    """A method of Enrolments and its arguments."""
+
+    method: str
+    """One of READS and CHANGES."""
+    arguments: tuple[Any, ...]
+    """As the method takes them; of a change, the first two are domain and speaker id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """What was known of a speaker holds no longer."""
+
+    domain: str
+    """Of the speaker."""
+    speaker_id: str
+    """As enrolled."""
+
+
+class StorePort:
+    """Serves a store to the other processes of the daemon."""
+
+    def __init__(self, enrolments: Enrolments) -> None:
+        self._enrolments = enrolments
+        self._links: set[Link] = set()
+        self._server: asyncio.Server | None = None
+
+    async def listen(self, path: Path) -> None:
+        """Take other processes at a socket file."""
+        await asyncio.to_thread(path.unlink, missing_ok=True)
+        self._server = await asyncio.start_unix_server(self._connected, path)
+
+    async def close(self) -> None:
+        """Let go of every process."""
+        if self._server is not None:
+            self._server.close()
+        for link in list(self._links):
+            await link.close()
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        def lost() -> None:
+            self._links.discard(link)
+
+        link = Link(reader, writer, self._answer, lost)
+        self._links.add(link)
+
+    async def _answer(self, call: StoreCall) -> Any:
+        if call.method not in READS and call.method not in CHANGES:
+            raise ValueError(f"{call.method} is nothing that a store does")
+        result = await getattr(self._enrolments, call.method)(*call.arguments)
+        if call.method in CHANGES:
+            domain, speaker_id, *_ = call.arguments
+            await self._tell(Forget(domain, speaker_id))
+        return result
+
+    async def _tell(self, forget: Forget) -> None:
+        """Return once every process has forgotten; one that does not answer is let go of.
+
+        A process without its link asks anew for everything.
+        """
+
+        async def told(link: Link) -> None:
+            try:
+                async with asyncio.timeout(_PATIENCE_S):
+                    await link.ask(forget)
+            except TimeoutError:
+                _log.warning("a process does not answer the store")
+                await link.close()
+            except LinkLost:
+                pass
+
+        await asyncio.gather(*(told(link) for link in list(self._links)))

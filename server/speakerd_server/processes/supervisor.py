@@ -1,0 +1,112 @@
+"""The life of a daemon of several processes, top to bottom: build, start, serve, drain, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from speakerd_server.calls.places import Places
+from speakerd_server.config import Settings
+from speakerd_server.engine.cpu import processors
+from speakerd_server.errors import AddressUnavailable, SettingInvalid
+from speakerd_server.life import Addresses, quiet_or_again, stop_on_signals
+from speakerd_server.metrics_page import serve_metrics_of_all
+from speakerd_server.processes.fleet import Fleet, Programs
+from speakerd_server.processes.fleet_administration import FleetAdministration
+from speakerd_server.processes.messages import DrainNow
+from speakerd_server.processes.remote_store import RemoteEnrolments
+from speakerd_server.wire.server import host_and_port
+
+_log = logging.getLogger(__name__)
+
+
+async def run(
+    settings: Settings, announce: Callable[[Addresses], None], programs: Programs | None = None
+) -> None:
+    """Serve until SIGTERM or SIGINT; `announce` is told the addresses once calls are answered.
+
+    Raises SpeakerdError when the daemon cannot start.
+    """
+    check_workers(settings)
+    stopping = asyncio.Event()
+    folder = Path(tempfile.mkdtemp(prefix="speakerd-"))
+    held, address = hold_port(settings.server.address)
+    metrics_server = None
+    fleet = enrolments = None
+    try:
+        fleet = Fleet(settings, folder, address, programs or Programs())
+        enrolments = RemoteEnrolments(fleet.whereabouts.store, settings.calls.pending_store_changes)
+        fleet.operators = FleetAdministration(fleet, enrolments)
+        enrolments.open()
+        await fleet.start()
+        metrics_server, metrics_address = serve_metrics_of_all(
+            settings.server, fleet.metrics_folder
+        )
+        stop_on_signals(stopping)
+        announce(Addresses(address, metrics_address))
+        _log.info("serving", extra={"address": address, "metrics": metrics_address})
+        await stopping.wait()
+        await _drain(fleet, settings.server.drain_grace_s, stopping)
+    finally:
+        if metrics_server is not None:
+            metrics_server.shutdown()
+        if enrolments is not None:
+            await enrolments.close()
+        if fleet is not None:
+            await fleet.stop()
+        held.close()
+        shutil.rmtree(folder, ignore_errors=True)
+    _log.info("stopped")
+
+
+def check_workers(settings: Settings) -> None:
+    """Raise SettingInvalid for more front ends than processors."""
+    cores = processors()
+    if settings.server.workers > cores:
+        problem = (
+            f"{settings.server.workers} processes on {cores} processor(s) only take them from each"
+            f" other; set it to {cores} or fewer"
+        )
+        raise SettingInvalid("server.workers", "the settings", problem)
+
+
+def hold_port(address: str) -> tuple[socket.socket, str]:
+    """Hold a port for this daemon alone, on which its processes listen together.
+
+    Gives the socket that holds it, which never listens itself, and the address with the real port.
+    Raises AddressUnavailable.
+    """
+    host, port = host_and_port(address, "server.address")
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+        family, kind, protocol, _, where = found[0]
+        # First without sharing: another daemon of several processes would share too.
+        with socket.socket(family, kind, protocol) as alone:
+            alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            alone.bind(where)
+            where = alone.getsockname()
+        held = socket.socket(family, kind, protocol)
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        held.bind(where)
+    except OSError as error:
+        cause = "another program listens there, or this host has no such address"
+        raise AddressUnavailable(address, "server.address", f"{cause} ({error.strerror})") from None
+    return held, f"{host}:{held.getsockname()[1]}"
+
+
+async def _drain(fleet: Fleet, grace_s: float, stopping: asyncio.Event) -> None:
+    calls = Places.open_calls_in(fleet.counts)
+    _log.info("draining", extra={"open_calls": calls, "grace_s": grace_s})
+    fleet.draining = fleet.stopping = True
+    await fleet.tell_workers(DrainNow(draining=True, stopping=True))
+    await fleet.tell_health()
+    stopping.clear()
+    await quiet_or_again(fleet.quiet(), stopping, grace_s)
+    calls = Places.open_calls_in(fleet.counts)
+    if calls:
+        _log.warning("grace is over", extra={"cancelled_calls": calls})
