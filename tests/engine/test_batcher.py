@@ -73,7 +73,9 @@ class Dying(FakeBackend):
 async def running(
     *backends: FakeBackend, settings: EngineSettings | None = None, wide: FakeBackend | None = None
 ) -> AsyncIterator[Batcher]:
-    batcher = Batcher(len(backends), settings or EngineSettings())
+    settings = settings or EngineSettings()
+    most_frames = settings.maximum_batch_frames or 2400
+    batcher = Batcher(len(backends), settings, most_frames=most_frames)
     await batcher.add(MODEL, Lanes(DIM, backends, wide), WARM_SAMPLES)
     for backend in backends:
         backend.batches.clear()
