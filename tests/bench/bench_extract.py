@@ -35,7 +35,7 @@ from speakerd_server.offline.embedding import Extractor
 from speakerd_server.offline.extraction import extract
 from speakerd_server.offline.lists import Listed, read_wav_scp
 from speakerd_server.offline.vectors import read_vectors
-from support.bare import LAYOUTS, BareEngine, Layout
+from support.bare import BareEngine, Layout
 from support.checkpoint import real_checkpoint
 from support.plain_campplus import plain_export
 from support.shared import shared_path
@@ -143,7 +143,7 @@ def two_cores(
     recordings: tuple[Listed, ...], extractor: Extractor, output: Path
 ) -> dict[str, object]:
     bare = BareEngine(WINDOW_FRAMES)
-    layout = max(LAYOUTS, key=lambda one: bare.windows_per_s(one, BARE_S))
+    layout = bare.best(BARE_S)
     windows = extract(recordings, extractor, output, overwrite=True).windows
     rounds = [
         (windows / seconds_of(recordings, extractor, output), bare.windows_per_s(layout, BARE_S))

@@ -1,14 +1,18 @@
 """What the daemon costs per stream with a null engine, against a bare grpc.aio echo.
 
+    .venv/bin/python tests/bench/bench_transport.py
+
 Prints one JSON line. 8 kHz mu-law in 100 ms messages at real-time pace, claiming an enrolled
 speaker; the server on one core, the load generator on another; both servers get the same messages
-in turns. Two figures, each with its ratio:
+in turns. Three figures, each with its ratio (bar 0.75, design section 9):
 
-- streams_per_core is 1 / (CPU seconds per stream second), the load at which the server's core would
-  be full. Bar (design section 9): 0.75.
-- streams_at_saturation is the last of a row of growing loads with a p99 lag of at most 0.5 s and at
-  least 0.97 of the messages' pace. `generator_was_the_limit` says that the load after it filled the
-  generator's core first; the server then carries at least so many.
+- `ratio`: CPU per message of the echo over that of the daemon, both with as many streams as the
+  daemon carries: that is what a core gives when it is full, for messages cost less the more of them
+  wait at once.
+- `ratio_at_saturation`: streams carried, the last of a row of growing loads with a p99 lag of at
+  most 0.5 s and at least 0.97 of the messages' pace. `generator_was_the_limit` says that the load
+  after it filled the generator's core first; the server then carries at least so many.
+- `ratio_at_rest`: CPU per message over that of the daemon with few streams, each message alone.
 """
 
 from __future__ import annotations
@@ -84,24 +88,27 @@ def main() -> None:
         try:
             with wire.connected(servers["null_daemon"].address) as stubs:
                 wire.enroll(stubs, SPEAKER, pcm16(noise(4.0)))
-            sides = {name: _cost(rows) for name, rows in _rounds(servers).items()}
-            for name, server in servers.items():
-                sides[name] |= _saturation(server, sides[name]["streams_per_core"])
+            at_rest = {n: _cost(rows) for n, rows in _rounds(servers, STREAMS).items()}
+            saturated = {
+                n: _saturation(server, at_rest[n]["streams_per_core"])
+                for n, server in servers.items()
+            }
+            full = saturated["null_daemon"]["streams_at_saturation"]
+            at_full = {n: _cost(rows) for n, rows in _rounds(servers, full).items()}
         finally:
             for server in servers.values():
                 server.process.terminate()
                 server.process.wait(30)
-    print(
-        json.dumps(
-            {
-                "bench": "transport",
-                "ratio": _ratio(sides, "streams_per_core"),
-                "ratio_at_saturation": _ratio(sides, "streams_at_saturation"),
-                "streams": STREAMS,
-            }
-            | sides
-        )
-    )
+    ratios = {
+        "ratio": _ratio(at_full, "streams_per_core"),
+        "ratio_at_saturation": _ratio(saturated, "streams_at_saturation"),
+        "ratio_at_rest": _ratio(at_rest, "streams_per_core"),
+    }
+    sides = {
+        name: {"full": at_full[name], **saturated[name], "at_rest": at_rest[name]}
+        for name in servers
+    }
+    print(json.dumps({"bench": "transport", **ratios, **sides}))
 
 
 def _start(name: str, core: int, folder: Path, last_message: Callable[[int], int]) -> Server:
@@ -128,13 +135,13 @@ def _load(server: Server, streams: int, seconds: float) -> Load:
     )
 
 
-def _rounds(servers: dict[str, Server]) -> dict[str, list[tuple[float, Load]]]:
+def _rounds(servers: dict[str, Server], streams: int) -> dict[str, list[tuple[float, Load]]]:
     """Load the servers in turns; give the CPU seconds of each and what came of the load."""
     rounds: dict[str, list[tuple[float, Load]]] = {name: [] for name in servers}
     for _ in range(ROUNDS):
         for name, server in servers.items():
             before_s = process_cpu_s(server.process.pid)
-            load = _load(server, STREAMS, ROUND_S)
+            load = _load(server, streams, ROUND_S)
             rounds[name].append((process_cpu_s(server.process.pid) - before_s, load))
     return rounds
 
@@ -142,6 +149,7 @@ def _rounds(servers: dict[str, Server]) -> dict[str, list[tuple[float, Load]]]:
 def _cost(rows: list[tuple[float, Load]]) -> Side:
     cpu_per_message_us = statistics.median(1e6 * cpu / load.messages for cpu, load in rows)
     return {
+        "streams": round(statistics.median(x.messages / ROUND_S * MESSAGE_S for _, x in rows)),
         "streams_per_core": round(1e6 * MESSAGE_S / cpu_per_message_us, 1),
         "cpu_us_per_message": round(cpu_per_message_us, 1),
         "messages_per_s": round(statistics.median(x.messages / x.wall_s for _, x in rows), 1),

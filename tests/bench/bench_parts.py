@@ -1,0 +1,158 @@
+"""Where the daemon's own time goes, part by part: microseconds of CPU for a message and a window.
+
+    .venv/bin/python tests/bench/bench_parts.py
+
+Prints one JSON line. Each part alone in this process, for 200 calls in turns, so that no call's
+memory is at hand; medians over the rounds. A live call sends 20 messages for each window. What gRPC
+takes for a message stands in `bench_transport.py`, what the network takes in `bench_embed.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parent / "servers"))
+
+import numpy as np
+from null_daemon import NullBackend
+from speakerd.v1 import verification_pb2 as pb
+from speakerd_server.calls.claims import Claim, Target
+from speakerd_server.calls.enrolments import LocalEnrolments
+from speakerd_server.calls.models import LoadedModel, Models
+from speakerd_server.calls.serving import CallSettings, Serving
+from speakerd_server.decision import policy_for
+from speakerd_server.engine.batcher import Batcher, EngineSettings
+from speakerd_server.engine.engine import ModelEngine
+from speakerd_server.engine.lanes import Lanes
+from speakerd_server.models.bundle import load_bundle, shipped_bundle
+from speakerd_server.pipeline import Heard
+from speakerd_server.session import Session, SessionSettings
+from speakerd_server.store.enrolment import EnrolmentStore, StoreSettings
+from speakerd_server.values import AudioFormat, Encoding, NewRecording, Utterance, Window
+from speakerd_server.wire import convert
+from support.speech import noise, pcm16
+
+CALLS = 200
+ROUNDS = 7
+REPEATS = 400
+CARD = load_bundle(shipped_bundle()).card
+EMBEDDING = np.linspace(-1.0, 1.0, CARD.dim, dtype=np.float32)
+FORMATS = {
+    "mulaw_8k": (AudioFormat(Encoding.MULAW, 8000), bytes(17 * i * i % 251 for i in range(800))),
+    "pcm16_16k": (AudioFormat(Encoding.PCM16LE, 16000), pcm16(noise(0.1))),
+}
+
+
+def main() -> None:
+    parts = {name: session_parts(*how) for name, how in FORMATS.items()}
+    shared = asyncio.run(shared_parts())
+    print(json.dumps({"bench": "parts", "unit": "us", "session": parts, "window": shared}))
+
+
+def session_parts(audio_format: AudioFormat, message: bytes) -> dict[str, float]:
+    """Time a message that is only kept, and all that a window takes, its messages included."""
+    sessions = [Session(SessionSettings(audio_format, CARD, 32000)) for _ in range(CALLS)]
+    kept: list[float] = []
+    total_us, windows = 0.0, 0
+    for number in range(20 * (ROUNDS + 1)):
+        begun_s = time.process_time()
+        steps = [session.push(message) for session in sessions]
+        for session, step in zip(sessions, steps, strict=True):
+            for window in step.windows:
+                session.absorb_embedding(window, EMBEDDING)
+        taken_us = 1e6 * (time.process_time() - begun_s)
+        if number >= 20:
+            kept.append(taken_us / CALLS)
+            total_us += taken_us
+            windows += sum(len(step.windows) for step in steps)
+    return {
+        "message_kept": round(statistics.median(kept), 2),
+        "window": round(total_us / windows, 1),
+    }
+
+
+async def shared_parts() -> dict[str, float]:
+    """Time what follows a window: the engine's queue, the verdict, the answer."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = EnrolmentStore(StoreSettings(Path(folder) / "x.db"), ["default"])
+        total = EMBEDDING.astype(np.float64)
+        recording = NewRecording(CARD.identity, total, 1, 48000, 16000, 1.0)
+        store.enrol("default", "load", recording)
+        batcher = Batcher(1, EngineSettings())
+        await batcher.add("null", Lanes(CARD.dim, [NullBackend(CARD.dim)]), 32000)
+        models, enrolments = Models(), LocalEnrolments(store, 16)
+        models.add(LoadedModel(CARD, ModelEngine(batcher, "null"), "null"))
+        serving = Serving(models, enrolments, CallSettings())
+        window, utterance = heard_window()
+        policy = policy_for(
+            CARD,
+            scale=None,
+            accept_at=None,
+            reject_below=None,
+            minimum_speech_s=1.0,
+            maximum_speech_s=None,
+        )
+        claim = Claim(serving, "default", Target(("load",)), CARD, policy)
+        verdict = await claim.verdict(utterance)
+        heard = Heard(utterance, final=False, received_samples=16000, complete_at_s=0.0)
+
+        async def alone() -> None:
+            await batcher.submit("null", window)
+
+        async def crowd() -> None:
+            await asyncio.gather(*(batcher.submit("null", window) for _ in range(8)))
+
+        def answer() -> None:
+            result = convert.result(
+                heard, verdict, policy.scale, model_rate_hz=16000, wire_rate_hz=8000
+            )
+            pb.StreamVerifyResponse(update=result).SerializeToString()
+
+        parts = {
+            "engine_alone": await timed(alone),
+            "engine_in_a_crowd_of_8": await timed(crowd) / 8,
+            "verdict": await timed(lambda: claim.verdict(utterance)),
+            "answer": await timed(plain(answer)),
+        }
+        await batcher.stop()
+        await enrolments.close()
+    return {name: round(us, 1) for name, us in parts.items()}
+
+
+def heard_window() -> tuple[Window, Utterance]:
+    audio_format, message = FORMATS["mulaw_8k"]
+    session = Session(SessionSettings(audio_format, CARD, 32000))
+    while True:
+        for window in session.push(message).windows:
+            return window, session.absorb_embedding(window, EMBEDDING)[0]
+
+
+def plain(work: Callable[[], None]) -> Callable[[], Any]:
+    async def wrapped() -> None:
+        work()
+
+    return wrapped
+
+
+async def timed(work: Callable[[], Any]) -> float:
+    """Give the median of the rounds in microseconds of this process's CPU."""
+    rounds = []
+    for _ in range(ROUNDS):
+        begun_s = time.process_time()
+        for _ in range(REPEATS):
+            await work()
+        rounds.append(1e6 * (time.process_time() - begun_s) / REPEATS)
+    return statistics.median(rounds)
+
+
+if __name__ == "__main__":
+    main()
