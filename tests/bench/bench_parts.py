@@ -20,10 +20,9 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-sys.path.insert(0, str(Path(__file__).resolve().parent / "servers"))
 
 import numpy as np
-from null_daemon import NullBackend
+from bench.servers.null_daemon import NullBackend
 from speakerd.v1 import verification_pb2 as pb
 from speakerd_server.calls.claims import Claim, Target
 from speakerd_server.calls.enrolments import LocalEnrolments

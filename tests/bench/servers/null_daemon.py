@@ -1,14 +1,20 @@
-"""The whole daemon, but for its engine: windows cost nothing."""
+"""The daemon with an engine that costs nothing: `python null_daemon.py STORE [WORKERS]`."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from speakerd_server import config, daemon, runtime
 from speakerd_server.cards import Bundle
 from speakerd_server.engine.backend import plain_buffers
 from speakerd_server.engine.lanes import Lanes
+from speakerd_server.life import Addresses
+from speakerd_server.processes import supervisor
+from speakerd_server.processes.fleet import Programs
 from speakerd_server.values import Float32, Int64
 
 
@@ -32,18 +38,29 @@ def open_null(bundle: Bundle, device: str, settings: config.Settings) -> Lanes:
     return Lanes(bundle.card.dim, [NullBackend(bundle.card.dim)])
 
 
+def serve(settings: config.Settings) -> Coroutine[Any, Any, None]:
+    if settings.server.workers == 1:
+        return daemon.run(settings, announce, open_null)
+    engine = str(Path(__file__).with_name("null_engine.py"))
+    return supervisor.run(settings, announce, Programs(engine=(engine,)))
+
+
+def announce(found: Addresses) -> None:
+    print(found.grpc, flush=True)
+
+
 def main() -> None:
     flags = {
         "server.address": "127.0.0.1:0",
         "server.metrics_address": "",
+        "server.workers": int(sys.argv[2]) if len(sys.argv) > 2 else 1,
         "store.path": sys.argv[1],
         "calls.maximum_streams": 100_000,
         "engine.workers": 1,
+        "logs.level": "warning",
     }
     settings = config.load(flags=flags)
-    runtime.run(
-        lambda: daemon.run(settings, lambda found: print(found.grpc, flush=True), open_null)
-    )
+    runtime.run(lambda: serve(settings))
 
 
 if __name__ == "__main__":
