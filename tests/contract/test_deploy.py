@@ -72,7 +72,7 @@ def test_sigterm_is_what_stops_it_everywhere() -> None:
 
 def test_the_image_runs_as_nobody_in_particular_and_installs_by_the_one_script() -> None:
     assert re.findall(r"^USER (.+)$", DOCKERFILE, re.MULTILINE) == ["10001:10001"]
-    assert "sh deploy/install.sh /opt/speakerd/bin/python" in DOCKERFILE
+    assert "sh deploy/install.sh ${INSTALL} /opt/speakerd/bin/python" in DOCKERFILE
     assert DOCKERFILE.count("pip install") == 0
 
 

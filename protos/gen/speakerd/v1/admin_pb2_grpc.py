@@ -113,7 +113,7 @@ class AdminServiceServicer(object):
 
     def Drain(self, request, context):
         """Takes the daemon out of service or back into it: while it drains, new calls are refused with
-        DRAINING, health is NOT_SERVING and calls that go on finish. The daemon keeps running; SIGTERM
+        DRAINING, health says that it does not serve, and calls that go on finish. The daemon keeps running; SIGTERM
         drains and then ends it. Ends with INVALID_ARGUMENT, UNAVAILABLE, INTERNAL.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -53,7 +53,7 @@ class AdminServiceStub:
     """
     Drain: _grpc.UnaryUnaryMultiCallable[_admin_pb2.DrainRequest, _admin_pb2.DrainResponse]
     """Takes the daemon out of service or back into it: while it drains, new calls are refused with
-    DRAINING, health is NOT_SERVING and calls that go on finish. The daemon keeps running; SIGTERM
+    DRAINING, health says that it does not serve, and calls that go on finish. The daemon keeps running; SIGTERM
     drains and then ends it. Ends with INVALID_ARGUMENT, UNAVAILABLE, INTERNAL.
     """
 
@@ -82,7 +82,7 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """
     Drain: _aio.UnaryUnaryMultiCallable[_admin_pb2.DrainRequest, _admin_pb2.DrainResponse]  # type: ignore[assignment]
     """Takes the daemon out of service or back into it: while it drains, new calls are refused with
-    DRAINING, health is NOT_SERVING and calls that go on finish. The daemon keeps running; SIGTERM
+    DRAINING, health says that it does not serve, and calls that go on finish. The daemon keeps running; SIGTERM
     drains and then ends it. Ends with INVALID_ARGUMENT, UNAVAILABLE, INTERNAL.
     """
 
@@ -144,7 +144,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.DrainResponse, _abc.Awaitable[_admin_pb2.DrainResponse]]:
         """Takes the daemon out of service or back into it: while it drains, new calls are refused with
-        DRAINING, health is NOT_SERVING and calls that go on finish. The daemon keeps running; SIGTERM
+        DRAINING, health says that it does not serve, and calls that go on finish. The daemon keeps running; SIGTERM
         drains and then ends it. Ends with INVALID_ARGUMENT, UNAVAILABLE, INTERNAL.
         """
 
