@@ -74,7 +74,7 @@ VARIABLES = {setting.variable for setting in all_settings()} | {
     "SPEAKERD_SERVICE",
     "SPEAKERD_SECTION_NAME",
 }
-OTHER_CAPITALS = {"NOT_SERVING", "S16_LE"}
+OTHER_CAPITALS = {"NOT_SERVING", "S16_LE", "SO_REUSEPORT"}
 PAGE = {
     next(iter(metric.describe())).name
     for metric in vars(metrics).values()

@@ -218,7 +218,8 @@ class LocalAdministration:
         if resume and places.stopping:
             raise Draining
         places.draining = not resume
-        await self._tell_health(resume)
+        done = [one for model in self._serving.models for one in model.engine.statistics()]
+        await self._tell_health(resume and not any(one.dead for one in done))
         if not resume and wait_s > 0:
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
