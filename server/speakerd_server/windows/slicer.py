@@ -23,7 +23,6 @@ from speakerd_server.windows.arithmetic import (
     samples_of_frames,
 )
 
-_FIRST_BUFFER_SAMPLES = 32_000
 _OVERLAP_SAMPLES = FRAME_SAMPLES - SHIFT_SAMPLES
 """A window's last samples that the next one's first frames need again."""
 
@@ -43,7 +42,7 @@ class Slicer:
         self._frames = 0 if self._whole else frames_per_window(samples_per_chunk)
         self._needed_frames = min_frames if self._whole else 1
         self._maximum_samples = maximum_samples
-        full_samples = _FIRST_BUFFER_SAMPLES if self._whole else samples_of_frames(self._frames)
+        full_samples = 0 if self._whole else samples_of_frames(self._frames)
         self._buffer = np.empty(full_samples, np.float32)
         self._filled = 0
         self._samples = 0
@@ -70,15 +69,15 @@ class Slicer:
         self._samples += len(samples)
         if self._maximum_samples is not None and self._samples > self._maximum_samples:
             raise self._too_long(self._maximum_samples)
+        if self._whole:
+            self._make_room(self._filled + len(samples))
         windows, at = [], 0
         while at < len(samples):
             end = min(len(samples), at + len(self._buffer) - self._filled)
             filled = self._filled + end - at
             self._buffer[self._filled : filled] = samples[at:end]
             at, self._filled = end, filled
-            if filled == len(self._buffer) and self._whole:
-                self._buffer = np.concatenate([self._buffer, np.empty_like(self._buffer)])
-            elif filled == len(self._buffer):
+            if filled == len(self._buffer) and not self._whole:
                 windows.append(self._full_window())
         return windows
 
@@ -98,6 +97,13 @@ class Slicer:
             return []
         return [self._tail(left) if self._windows else self._short(left)]
 
+    def _make_room(self, samples: int) -> None:
+        """Let the buffer hold so many, at least twice as many as before where it must grow."""
+        if samples > len(self._buffer):
+            grown = np.empty(max(samples, 2 * len(self._buffer)), np.float32)
+            grown[: self._filled] = self._buffer[: self._filled]
+            self._buffer = grown
+
     def _full_window(self) -> Window:
         pcm = self._buffer
         self._buffer = np.empty_like(pcm)
@@ -109,8 +115,8 @@ class Slicer:
         return self._window(pcm, _in_order(self._frames), SHIFT_SAMPLES * done_frames)
 
     def _short(self, left: int) -> Window:
-        pcm = self._buffer[: samples_of_frames(left)].copy()
-        rows = np.arange(max(left, self._frames)) % left
+        pcm = self._buffer[: samples_of_frames(left)]
+        rows = _in_order(left) if left >= self._frames else np.arange(self._frames) % left
         return self._window(pcm, rows, self._samples)
 
     def _tail(self, left: int) -> Window:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
+import random
 import unicodedata
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -75,7 +75,7 @@ class Call:
     def __init__(self, context: Context, rpc: str) -> None:
         self.context = context
         self.rpc = rpc
-        self.request_id = os.urandom(16).hex()
+        self.request_id = f"{random.getrandbits(128):032x}"
 
     def named(self, request_id: str) -> None:
         """Take the client's id where it gave one; raises FieldInvalid."""
