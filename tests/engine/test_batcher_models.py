@@ -140,3 +140,31 @@ async def test_windows_of_two_models_are_never_in_one_batch() -> None:
     sizes = [embedding.size for embedding in await asyncio.gather(first, *mixed)]
     assert sizes == [DIM] + [DIM + 2, DIM] * 3
     await batcher.stop()
+
+
+async def test_stopping_while_a_model_leaves_closes_it_once_and_after_its_batch() -> None:
+    class Closing(Gated):
+        closings = 0
+
+        def close(self) -> None:
+            assert not self.computes
+            self.closings += 1
+            super().close()
+
+    backend = Closing()
+    batcher = Batcher(1, EngineSettings())
+    await batcher.add(MODEL, Lanes(DIM, [backend]), WARM_SAMPLES)
+    backend.is_warm = True
+    batcher.submit(MODEL, window(0))
+    await backend.wait_until_busy()
+    cancelled = batcher.submit(MODEL, window(1))
+    cancelled.cancel()
+    removal = asyncio.create_task(batcher.remove(MODEL))
+    await asyncio.sleep(0.02)
+    stopping = asyncio.create_task(batcher.stop())
+    await asyncio.sleep(0.02)
+    assert not backend.closed
+    backend.gate.release(2)
+    await asyncio.gather(removal, stopping)
+    assert backend.closings == 1
+    await batcher.remove(MODEL)

@@ -29,14 +29,16 @@ class Gated(FakeBackend):
 
     def __init__(self) -> None:
         super().__init__(DIM)
-        self.is_warm = False
+        self.is_warm = self.computes = False
         self.gate = threading.Semaphore(0)
         self.entered = threading.Semaphore(0)
 
     def embed(self, pcm: Float32, rows: Int64) -> Float32:
         if self.is_warm:
+            self.computes = True
             self.entered.release()
             self.gate.acquire()
+            self.computes = False
         return super().embed(pcm, rows)
 
     async def wait_until_busy(self) -> None:

@@ -135,15 +135,25 @@ class Batcher:
         self._start_workers()
 
     async def remove(self, model: str) -> None:
-        """Take no more windows for a model, wait for those that are out, and close its backends."""
-        served = self._models[model]
+        """Take no more windows for a model, wait for those that are out, and close its backends.
+
+        Once the engine is being stopped, that closes them.
+        """
+        served = self._models.get(model)
+        if served is None:
+            return
         served.leaving = True
         if served.waited_for:
             served.quiet.clear()
             await served.quiet.wait()
         await asyncio.to_thread(self._queue.remove, model)
-        del self._models[model]
-        await asyncio.to_thread(served.lanes.close)
+        if not self._stopping:
+            del self._models[model]
+            await asyncio.to_thread(served.lanes.close)
+
+    def has(self, model: str) -> bool:
+        """Tell whether a model was added and is not removed yet."""
+        return model in self._models
 
     def waited_s(self) -> float:
         """Give how long the first live window in line has waited; 0 when none does."""

@@ -40,7 +40,7 @@ class Engine(Protocol):
         """
 
     def statistics(self) -> Sequence[EngineStatistics]:
-        """Say what was done with the model so far, device by device."""
+        """Say what was done with the model so far, device by device; nothing once it is gone."""
 
 
 class ModelEngine:
@@ -68,5 +68,7 @@ class ModelEngine:
         return await self._batcher.submit_offline(self._model, window)
 
     def statistics(self) -> Sequence[EngineStatistics]:
-        """Say what was done with the model so far."""
+        """Say what was done with the model so far; nothing once it was removed."""
+        if not self._batcher.has(self._model):
+            return []
         return [self._batcher.statistics(self._model)]
