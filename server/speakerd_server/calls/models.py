@@ -105,9 +105,8 @@ class Models:
         """Let calls name a model; the first one is the default."""
         name = model.card.identity.name
         self._loaded[model.reference] = model
-        if self._policy is VersionPolicy.NEWEST:
-            self._prefer_newest(name)
-        self._preferred.setdefault(name, model.reference)
+        if self._policy is VersionPolicy.NEWEST or name not in self._preferred:
+            self._prefer_by_policy(name)
         if make_default or not self._default:
             self.make_default(model)
 
@@ -131,7 +130,7 @@ class Models:
         if answers:
             del self._preferred[bare]
             if others:
-                self._prefer_newest(bare)
+                self._prefer_by_policy(bare)
         return model
 
     @property
@@ -151,7 +150,9 @@ class Models:
         if not model.users:
             model.unused.set()
 
-    def _prefer_newest(self, name: str) -> None:
+    def _prefer_by_policy(self, name: str) -> None:
         versions = [one for one in self if one.card.identity.name == name]
-        newest = max(versions, key=lambda one: natural_order(one.card.identity.version))
-        self._preferred[name] = newest.reference
+        chosen = versions[0]
+        if self._policy is VersionPolicy.NEWEST:
+            chosen = max(versions, key=lambda one: natural_order(one.card.identity.version))
+        self._preferred[name] = chosen.reference
