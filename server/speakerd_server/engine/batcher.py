@@ -116,6 +116,8 @@ class Batcher:
 
         Raises:
             ModelRefused: A backend gives no embedding of noise.
+            EngineDead: A worker has died.
+            Draining: The engine was stopped.
         """
         settings, name = self._settings, name or model
         self._loop = asyncio.get_running_loop()
@@ -125,6 +127,7 @@ class Batcher:
             lanes, cost = await asyncio.to_thread(
                 warmed, lanes, name, warm_samples, self._most_windows, frames, longest_s
             )
+            self._check_works()
         except BaseException:
             lanes.close()
             raise
@@ -191,10 +194,9 @@ class Batcher:
             EngineDead: A worker has died.
             Draining: The engine was stopped, or the model is being removed.
         """
-        if self._dead is not None:
-            raise EngineDead(self._dead)
+        self._check_works()
         served = self._models.get(model)
-        if self._stopping or served is None or served.leaving:
+        if served is None or served.leaving:
             raise Draining
         future: asyncio.Future[Float32] = self._loop.create_future()
         self._queue.put(Job(model, window, future, time.monotonic(), live, taken))
@@ -219,6 +221,12 @@ class Batcher:
         queue = self._queue
         tally = self._models[model].tally
         return tally.statistics(queue.length_of(model), queue.maximum_length, self._dead)
+
+    def _check_works(self) -> None:
+        if self._dead is not None:
+            raise EngineDead(self._dead)
+        if self._stopping:
+            raise Draining
 
     def _start_workers(self) -> None:
         for number in range(len(self._threads), self.workers):
