@@ -48,12 +48,19 @@ def found_for_loading(reference: str, folder: str) -> Bundle:
 
     Raises:
         ModelUnknown: It is not there.
-        ModelRefused: It is damaged, or the folder cannot be read.
+        ModelRefused: It is damaged, its card names another, or the folder cannot be read.
     """
     try:
-        return load_bundle(find_listed(reference, Path(folder) if folder else None))
+        path = find_listed(reference, Path(folder) if folder else None)
+        bundle = load_bundle(path)
     except StartFailed as error:
         raise ModelRefused(reference, str(error)) from error
+    found = f"{path.parent.name}/{path.name}"
+    stated = f"{bundle.card.identity.name}/{bundle.card.identity.version}"
+    if stated != found:
+        problem = f"its card says that it is {stated}; set name and version to those of its folder"
+        raise ModelRefused(found, problem)
+    return bundle
 
 
 def bundles_at_start(settings: ModelSettings) -> list[Bundle]:
