@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from speakerd_server.calls.loading import ModelLoader, found_for_loading
@@ -47,6 +48,8 @@ class ModelState:
     """Calls that hold it."""
     devices: tuple[EngineStatistics, ...]
     """What was done with it, device by device."""
+    load_s: float = 0.0
+    """Seconds that it took to load, where that was just done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,15 +191,18 @@ class LocalAdministration:
         async with self._loading:
             bundle = await asyncio.to_thread(found_for_loading, reference, self._settings.folder)
             known = models.find(f"{bundle.card.identity.name}/{bundle.card.identity.version}")
+            load_s = 0.0
             if known is None:
+                begun_s = time.monotonic()
                 known = await self._loader.load(bundle, device)
+                load_s = time.monotonic() - begun_s
                 models.add(known, make_default=make_default)
             elif known.card.sha256 != bundle.card.sha256:
                 problem = "another file of that name and version is loaded; unload it first"
                 raise ModelRefused(known.reference, problem)
             elif make_default:
                 models.make_default(known)
-        return self.state_of(known)
+        return replace(self.state_of(known), load_s=load_s)
 
     async def unload_model(self, reference: str) -> ModelState:
         """See Administration."""

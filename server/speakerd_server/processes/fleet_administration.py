@@ -90,8 +90,11 @@ class FleetAdministration:
             bundle = await asyncio.to_thread(found_for_loading, reference, folder)
             identity = bundle.card.identity
             known = models.named.find(f"{identity.name}/{identity.version}")
+            load_s = 0.0
             if known is None:
+                begun_s = time.monotonic()
                 hosted = await models.load(bundle, device, fleet.engines, make_default=make_default)
+                load_s = time.monotonic() - begun_s
             elif known.card.sha256 != bundle.card.sha256:
                 problem = "another file of that name and version is loaded; unload it first"
                 raise ModelRefused(known.reference, problem)
@@ -101,7 +104,7 @@ class FleetAdministration:
                     models.named.make_default(known)
             await fleet.tell_models()
         work = await self._work()
-        return self._state(hosted, {}, work.get(hosted.number, ()))
+        return replace(self._state(hosted, {}, work.get(hosted.number, ())), load_s=load_s)
 
     async def unload_model(self, reference: str) -> ModelState:
         """See Administration."""

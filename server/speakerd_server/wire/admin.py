@@ -51,11 +51,10 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
 
     async def _load(self, request: pb.LoadModelRequest) -> pb.LoadModelResponse:
         _check_reference(request.model)
-        begun_s = time.monotonic()
         state = await self._administration.load_model(
             request.model, request.device, make_default=request.make_default
         )
-        took = convert.duration_of_seconds(time.monotonic() - begun_s)
+        took = convert.duration_of_seconds(state.load_s)
         return pb.LoadModelResponse(model=admin_convert.model(state), load_time=took)
 
     async def UnloadModel(  # noqa: N802
