@@ -85,7 +85,7 @@ class ServerState:
     maximum_queued_windows: int
     """Most that may wait at once."""
     windows_embedded: int
-    """By the models that are loaded, since each was."""
+    """Since the start; those of a process that ended are not counted."""
     speakers: int
     """In the store, all domains."""
     draining: bool
@@ -157,11 +157,15 @@ class LocalAdministration:
         self._tell_health = tell_health
         self._loading = asyncio.Lock()
         self._releases: set[asyncio.Task[None]] = set()
+        self._embedded_by_unloaded = 0
+        self._unloading: set[LoadedModel] = set()
 
     async def server(self) -> ServerState:
         """See Administration."""
         serving = self._serving
-        done = [one for model in serving.models for one in model.engine.statistics()]
+        models = {*serving.models, *serving.models.leaving} - self._unloading
+        done = [one for model in models for one in model.engine.statistics()]
+        embedded = sum(one.windows_embedded for one in done)
         return ServerState(
             started_unix_s=serving.started_unix_s,
             default_model=serving.models.default.card.identity,
@@ -170,7 +174,7 @@ class LocalAdministration:
             maximum_streams=serving.places.maximum_streams,
             queued_windows=sum(one.queued_windows for one in done),
             maximum_queued_windows=serving.models.default.engine.queue_limit_windows,
-            windows_embedded=sum(one.windows_embedded for one in done),
+            windows_embedded=self._embedded_by_unloaded + embedded,
             speakers=await serving.enrolments.count(),
             draining=serving.places.draining,
         )
@@ -224,8 +228,7 @@ class LocalAdministration:
         if resume and places.stopping:
             raise Draining
         places.draining = not resume
-        done = [one for model in self._serving.models for one in model.engine.statistics()]
-        await self._tell_health(resume and not any(one.dead for one in done))
+        await self._tell_health(resume and not self._engine_is_dead())
         if not resume and wait_s > 0:
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
@@ -249,5 +252,13 @@ class LocalAdministration:
 
     async def _release(self, model: LoadedModel) -> None:
         await model.unused.wait()
+        done = model.engine.statistics()
+        self._embedded_by_unloaded += sum(one.windows_embedded for one in done)
+        self._unloading.add(model)
         await self._loader.unload(model)
+        self._unloading.discard(model)
         self._serving.models.leaving.remove(model)
+
+    def _engine_is_dead(self) -> bool:
+        works = [one.dead is None for one in self._serving.models.default.engine.statistics()]
+        return not any(works)

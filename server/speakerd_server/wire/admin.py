@@ -100,7 +100,9 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         if request.HasField("wait"):
             wait_s = convert.seconds(request.wait, "wait", 0, _LONGEST_WAIT_S)
         open_calls = await self._administration.drain(resume=request.resume, wait_s=wait_s)
-        return pb.DrainResponse(draining=not request.resume, open_calls=open_calls)
+        # While it waited, another order may have come.
+        draining = self._serving.places.draining
+        return pb.DrainResponse(draining=draining, open_calls=open_calls)
 
 
 def _check_reference(name: str) -> None:
