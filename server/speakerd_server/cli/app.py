@@ -22,6 +22,9 @@ from speakerd_server.life import Addresses
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_SHORT_FLAGS = {"server.workers": "--workers"}
+"""Of settings whose flag has a second, shorter name."""
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="speakerd")
@@ -33,8 +36,9 @@ def _every_setting(command: F) -> F:
     """Give a command one flag for each setting, from the settings themselves."""
     for setting in reversed(list(config.all_settings())):
         shown = ",".join(setting.default) if isinstance(setting.default, tuple) else setting.default
+        names = filter(None, (_SHORT_FLAGS.get(setting.dotted), setting.flag))
         option = click.option(
-            setting.flag,
+            *names,
             setting.dotted.replace(".", "__"),
             metavar=getattr(setting.kind, "__name__", "list").upper(),
             help=f"{setting.help} [default: {shown}]",

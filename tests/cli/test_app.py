@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+from click.testing import CliRunner
+from speakerd_server import config
+from speakerd_server.cli import app
+from speakerd_server.life import Addresses
+
+
+@pytest.mark.parametrize("arguments", ["--workers=300", "--workers 300", "--server-workers=300"])
+def test_workers_can_be_given_by_a_short_flag_too(arguments: str) -> None:
+    ended = CliRunner().invoke(app.speakerd, ["serve", *arguments.split()])
+    assert ended.exit_code == 2
+    assert "server.workers" in ended.output
+    assert "300 is not between 1 and 256" in ended.output
+    assert ended.output.endswith("[SETTING_INVALID]\n")
+
+
+def test_the_help_names_every_setting_and_both_flags_of_one() -> None:
+    shown = CliRunner().invoke(app.speakerd, ["serve", "--help"], terminal_width=200).output
+    flags = set(re.findall(r"--[a-z-]+", shown))
+    assert {setting.flag for setting in config.all_settings()} <= flags
+    assert "--workers, --server-workers" in shown
+
+
+def test_addresses_are_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    app._announce(Addresses("127.0.0.1:1", ""))
+    assert capsys.readouterr().out.endswith(" serves on 127.0.0.1:1\n")
