@@ -32,11 +32,12 @@ class Stubs:
 
 
 @contextmanager
-def connected(address: str) -> Iterator[Stubs]:
-    """Connect to a daemon."""
+def connected(address: str, *more: tuple[str, int]) -> Iterator[Stubs]:
+    """Connect to a daemon; `more` are options of the channel."""
     options = [
         ("grpc.max_send_message_length", 64 << 20),
         ("grpc.max_receive_message_length", 64 << 20),
+        *more,
     ]
     with grpc.insecure_channel(address, options=options) as channel:
         yield Stubs(

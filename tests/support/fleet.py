@@ -1,0 +1,144 @@
+"""A daemon of several processes: which there are, who takes a call, and how one is killed."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import TypeVar
+
+import grpc
+import pytest
+from google.protobuf import duration_pb2
+from speakerd.v1 import admin_pb2
+from speakerd.v1 import verification_pb2 as pb
+from speakerd_server.engine.cpu import processors
+from support import wire
+
+T = TypeVar("T")
+PATIENCE_S = 45.0
+NEEDS_TWO_PROCESSORS = pytest.mark.skipif(
+    processors() < 2, reason="more workers than processors are refused"
+)
+_OFTEN = admin_pb2.WatchSessionsRequest(interval=duration_pb2.Duration(nanos=100_000_000))
+
+
+def until(condition: Callable[[], T], seconds: float = PATIENCE_S) -> T:
+    """Return what the condition gives once that is true."""
+    end_s = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end_s, "it has never come true"
+        time.sleep(0.02)
+    return found
+
+
+def parts(stubs: wire.Stubs) -> Mapping[str, admin_pb2.Process]:
+    """Give the processes of a daemon by name."""
+    info = stubs.admin.GetServerInfo(admin_pb2.GetServerInfoRequest(), timeout=wire.DEADLINE_S)
+    return {process.name: process for process in info.processes}
+
+
+def sessions(stubs: wire.Stubs) -> Mapping[str, admin_pb2.Session]:
+    """Give the live calls that go on by their request ids."""
+    watch = stubs.admin.WatchSessions(_OFTEN, timeout=wire.DEADLINE_S)
+    found = next(watch).sessions
+    watch.cancel()
+    return {session.request_id: session for session in found}
+
+
+def live_streams(stubs: wire.Stubs) -> int:
+    """Count the places that live calls have taken."""
+    info = stubs.admin.GetServerInfo(admin_pb2.GetServerInfoRequest(), timeout=wire.DEADLINE_S)
+    return info.live_streams
+
+
+def kill(pid: int) -> None:
+    """End a process without a word; it is gone when this returns."""
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: not running(pid))
+
+
+def running(pid: int) -> bool:
+    """Tell whether a process is there and does something yet."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+def children(pid: int) -> list[int]:
+    """Give the processes that a process has started."""
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return [int(child) for child in file.read().split()]
+
+
+class LiveCall:
+    """A StreamVerify on a connection of its own, opened; audio is sent as the test says.
+
+    Args:
+        stubs: Of that connection.
+        request_id: Unlike all others.
+    """
+
+    def __init__(self, stubs: wire.Stubs, request_id: str, **config: object) -> None:
+        self.stubs, self.request_id = stubs, request_id
+        self._messages: queue.SimpleQueue[pb.StreamVerifyRequest | None] = queue.SimpleQueue()
+        fields = {"speaker_id": "nobody", "audio_format": wire.PCM16} | config
+        chosen = pb.VerificationConfig(request_id=request_id, **fields)  # type: ignore[arg-type]
+        self._messages.put(pb.StreamVerifyRequest(config=chosen))
+        self.answers = stubs.verification.StreamVerify(
+            iter(self._messages.get, None), timeout=wire.DEADLINE_S
+        )
+        assert next(self.answers).WhichOneof("response") == "opened"
+
+    def send(self, audio: bytes) -> None:
+        """Send one message of audio."""
+        self._messages.put(pb.StreamVerifyRequest(audio=audio))
+
+    def end(self) -> pb.VerificationResult:
+        """End the audio and give the final, or raise what the call ended with."""
+        self._messages.put(None)
+        return list(self.answers)[-1].final
+
+    def error(self) -> wire.Refusal:
+        """Wait until the call fails, and say how."""
+        with pytest.raises(grpc.RpcError) as failed:
+            list(self.answers)
+        self._messages.put(None)
+        return wire.refusal(failed.value)
+
+    def cancel(self) -> None:
+        """End the call as its client."""
+        self.answers.cancel()
+        self._messages.put(None)
+
+
+@contextmanager
+def alone(address: str) -> Iterator[wire.Stubs]:
+    """Connect by a connection of its own, which any front end may take."""
+    with wire.connected(address, ("grpc.use_local_subchannel_pool", 1)) as stubs:
+        yield stubs
+
+
+@contextmanager
+def every_worker(address: str, workers: int) -> Iterator[dict[int, LiveCall]]:
+    """Give a live call at each front end, by its number, to be cancelled in the end."""
+    with ExitStack() as stack:
+        found: dict[int, LiveCall] = {}
+        for number in range(64):
+            stubs = stack.enter_context(alone(address))
+            call = LiveCall(stubs, f"call {number}")
+            worker = sessions(stubs)[call.request_id].worker
+            if worker in found:
+                call.cancel()
+            found.setdefault(worker, call)
+            if len(found) == workers:
+                break
+        assert sorted(found) == list(range(workers))
+        yield found
+        for call in found.values():
+            call.cancel()
