@@ -47,6 +47,8 @@ class Child:
         self.restarts = 0
         self.stopping = False
         """Whether it is meant to end."""
+        self.ready = False
+        """Whether it has become what it is to be, and has not ended since."""
 
     @property
     def is_up(self) -> bool:
@@ -54,9 +56,14 @@ class Child:
         return self._link is not None
 
     @property
+    def pid(self) -> int:
+        """Number of the process that was started last; 0: none was."""
+        return self._process.pid if self._process is not None else 0
+
+    @property
     def state(self) -> ProcessState:
         """Say how it does."""
-        pid = self._process.pid if self.is_up and self._process is not None else 0
+        pid = self.pid if self.is_up else 0
         return ProcessState(self.name, pid, self.started_unix_s, self.restarts)
 
     async def start(self, pass_fds: Sequence[int] = ()) -> None:
@@ -76,7 +83,12 @@ class Child:
             )
         self.started_unix_s = time.time()
         reader, writer = await asyncio.open_unix_connection(sock=ours)
-        self._link = Link(reader, writer, self._handler, self._lost)
+
+        def lost() -> None:
+            if self._link is link:
+                self._down()
+
+        self._link = link = Link(reader, writer, self._handler, lost)
 
     async def ask(self, question: Any) -> Any:
         """Ask it; raises what it raises, and LinkLost when it is not there."""
@@ -88,6 +100,7 @@ class Child:
         """Return how it ended, once it has."""
         assert self._process is not None
         code = await self._process.wait()
+        self._down()
         return f"signal {-code}" if code < 0 else f"exit code {code}"
 
     async def stop(self) -> None:
@@ -109,5 +122,5 @@ class Child:
         if self._process is not None and self._process.returncode is None:
             self._process.kill()
 
-    def _lost(self) -> None:
-        self._link = None
+    def _down(self) -> None:
+        self._link, self.ready = None, False

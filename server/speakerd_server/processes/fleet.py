@@ -7,7 +7,7 @@ import functools
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from speakerd_server import metrics
 from speakerd_server.calls.places import Places
 from speakerd_server.config import Settings
-from speakerd_server.errors import SpeakerdError
+from speakerd_server.metrics_page import forget_process
 from speakerd_server.processes.arena import mapped, shared_file
 from speakerd_server.processes.child import Child
 from speakerd_server.processes.link import LinkLost
@@ -92,7 +92,7 @@ class Fleet:
         self.workers = [child("worker", f"worker {n}") for n in range(settings.server.workers)]
         self.models = HostedModels(settings.model, self.devices)
         self.draining = self.stopping = False
-        self._watches: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._told = asyncio.Lock()
 
     @property
@@ -109,7 +109,7 @@ class Fleet:
             self._watch(child, self._revive_engine)
         await self.models.load_at_start(self.engines)
         for child in self.engines.values():
-            await child.ask(Listen())
+            await self._listen(child)
         await asyncio.gather(*(self._begin_worker(child) for child in self.workers))
         for child in self.workers:
             self._watch(child, self._begin_worker)
@@ -118,8 +118,8 @@ class Fleet:
         """Stop everything, front ends first."""
         for children in (self.workers, list(self.engines.values()), [self.store]):
             await asyncio.gather(*(child.stop() for child in children))
-        for watch in self._watches:
-            watch.cancel()
+        for task in self._tasks:
+            task.cancel()
 
     def kill(self) -> None:
         """End everything without a word."""
@@ -133,14 +133,17 @@ class Fleet:
             await asyncio.sleep(_LOOK_S)
 
     async def tell_workers(self, question: Any) -> dict[str, Any]:
-        """Ask every front end, and give the answers of those that are there, by name."""
+        """Ask every front end, and give the answers of those that are there, by name.
+
+        One that begins only now is told everything by itself.
+        """
         answers: dict[str, Any] = {}
 
         async def told(child: Child) -> None:
             with suppress(LinkLost):
                 answers[child.name] = await child.ask(question)
 
-        await asyncio.gather(*map(told, self.workers))
+        await asyncio.gather(*(told(child) for child in self.workers if child.ready))
         return answers
 
     async def tell_models(self) -> dict[str, Uses]:
@@ -154,7 +157,7 @@ class Fleet:
 
     def health(self) -> HealthNow:
         """Give what front ends say of the daemon's health."""
-        up = [name for name, child in self.engines.items() if child.is_up]
+        up = [name for name, child in self.engines.items() if child.ready]
         well = self.models.can_serve(up)
         return HealthNow(serving=well and not self.draining)
 
@@ -173,9 +176,13 @@ class Fleet:
     async def _revive_engine(self, child: Child) -> None:
         await self._begin_engine(child)
         await self.models.load_again(child)
-        await child.ask(Listen())
+        await self._listen(child)
         await self.tell_models()
         await self.tell_health()
+
+    async def _listen(self, child: Child) -> None:
+        await child.ask(Listen())
+        child.ready = True
 
     async def _begin_worker(self, child: Child) -> None:
         number = self.workers.index(child)
@@ -184,6 +191,7 @@ class Fleet:
         await child.ask(
             self._first_word(child, number, address=self._address, counts=self._counts_file)
         )
+        child.ready = True
         async with self._told:
             await child.ask(self.models.now())
             await child.ask(DrainNow(self.draining, self.stopping))
@@ -194,9 +202,12 @@ class Fleet:
         return Begin(self.settings, self.whereabouts, child.name, number, **more)
 
     def _watch(self, child: Child, revive: Revive) -> None:
-        watch = asyncio.create_task(self._keep(child, revive))
-        self._watches.add(watch)
-        watch.add_done_callback(self._watches.discard)
+        self._run(self._keep(child, revive))
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _keep(self, child: Child, revive: Revive) -> None:
         """Start a process again whenever it ends, ever more slowly while it ends soon."""
@@ -210,21 +221,31 @@ class Fleet:
             delay_s = _DELAYS_S[min(attempt, len(_DELAYS_S) - 1)]
             attempt += 1
             _log.error("process ended", extra={"which": child.name, "how": how, "again_s": delay_s})
-            metrics.RESTARTS.labels(child.kind).inc()
-            child.restarts += 1
-            if child.kind == "worker":
-                Places.clear(self.counts, self.workers.index(child))
-                await self.operators.let_go(child.name)
-            elif child.kind == "engine":
-                await self.tell_health()
+            await self._take_note(child)
             await asyncio.sleep(delay_s)
+            if child.stopping:
+                return
             try:
                 await revive(child)
-            except (SpeakerdError, LinkLost, OSError) as error:
-                _log.error("process cannot start", extra={"which": child.name, "cause": str(error)})
+            # The edge of a task: whatever stopped the start of a process, it is tried again.
+            except Exception as error:  # noqa: BLE001
+                cause = f"{type(error).__name__}: {error}"
+                _log.error("process cannot start", extra={"which": child.name, "cause": cause})
                 child.kill()
             else:
                 _log.info("process is back", extra={"which": child.name})
+
+    async def _take_note(self, child: Child) -> None:
+        """Forget what a process had that has ended."""
+        metrics.RESTARTS.labels(child.kind).inc()
+        child.restarts += 1
+        forget_process(self.metrics_folder, child.pid)
+        if child.kind == "worker":
+            Places.clear(self.counts, self.workers.index(child))
+            # Models may be loaded just now, which takes long and holds up whoever lets go of one.
+            self._run(self.operators.let_go(child.name))
+        elif child.kind == "engine":
+            await self.tell_health()
 
 
 def engine_names(devices: Sequence[str]) -> list[str]:

@@ -163,6 +163,8 @@ class FleetAdministration:
         found: dict[int, list[EngineStatistics]] = {}
         for name, child in self._fleet.engines.items():
             try:
+                if not child.ready:
+                    raise LinkLost
                 for number, done in (await child.ask(StatisticsNow())).items():
                     found.setdefault(number, []).append(
                         replace(done, device=name.removeprefix("engine "))
