@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import queue
 import signal
@@ -23,6 +24,7 @@ PATIENCE_S = 45.0
 NEEDS_TWO_PROCESSORS = pytest.mark.skipif(
     processors() < 2, reason="more workers than processors are refused"
 )
+_NUMBERS = itertools.count()
 _OFTEN = admin_pb2.WatchSessionsRequest(interval=duration_pb2.Duration(nanos=100_000_000))
 
 
@@ -62,12 +64,14 @@ def kill(pid: int) -> None:
 
 
 def running(pid: int) -> bool:
-    """Tell whether a process is there and does something yet."""
+    """Tell whether a process is there yet, or any thread of it, which would keep its files open."""
     try:
+        threads = os.listdir(f"/proc/{pid}/task")
         with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
+            state = file.read().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
         return False
+    return len(threads) > 1 or state not in "ZX"
 
 
 def children(pid: int) -> list[int]:
@@ -127,18 +131,17 @@ def alone(address: str) -> Iterator[wire.Stubs]:
 @contextmanager
 def every_worker(address: str, workers: int) -> Iterator[dict[int, LiveCall]]:
     """Give a live call at each front end, by its number, to be cancelled in the end."""
+    found: dict[int, LiveCall] = {}
+    end_s = time.monotonic() + PATIENCE_S
     with ExitStack() as stack:
-        found: dict[int, LiveCall] = {}
-        for number in range(64):
-            stubs = stack.enter_context(alone(address))
-            call = LiveCall(stubs, f"call {number}")
-            worker = sessions(stubs)[call.request_id].worker
-            if worker in found:
-                call.cancel()
-            found.setdefault(worker, call)
-            if len(found) == workers:
-                break
-        assert sorted(found) == list(range(workers))
+        while len(found) < workers:
+            assert time.monotonic() < end_s, f"only {sorted(found)} take calls"
+            with ExitStack() as unless_found:
+                stubs = unless_found.enter_context(alone(address))
+                call = LiveCall(stubs, f"call {next(_NUMBERS)}")
+                unless_found.callback(call.cancel)
+                worker = sessions(stubs)[call.request_id].worker
+                if worker not in found:
+                    found[worker] = call
+                    stack.push(unless_found.pop_all())
         yield found
-        for call in found.values():
-            call.cancel()
