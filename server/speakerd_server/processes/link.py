@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import pickle
 import struct
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from speakerd_server.errors import SpeakerdError
+
+_log = logging.getLogger(__name__)
 
 _LENGTH = struct.Struct("<I")
 _LONGEST_BYTES = 256 << 20
@@ -66,16 +69,21 @@ class Link:
             return await answer
         finally:
             self._asked.pop(number, None)
+            if answer.done() and not answer.cancelled():
+                answer.exception()  # seen: who asked may have been told in another way
 
     async def close(self) -> None:
         """Let go of the connection."""
         self._reading.cancel()
         await asyncio.wait([self._reading])
+        self._lose()  # a task that is cancelled before it began never came so far
 
     def _send(self, kind: int, number: int, content: Any) -> None:
         if self._lost:
             raise LinkLost
         body = pickle.dumps((kind, number, content), pickle.HIGHEST_PROTOCOL)
+        if len(body) > _LONGEST_BYTES:
+            raise ValueError(f"a message of {len(body)} bytes is too long for another process")
         self._writer.write(_LENGTH.pack(len(body)) + body)
 
     async def _drain(self) -> None:
@@ -99,19 +107,28 @@ class Link:
                     self._settle(kind, number, content)
         except (asyncio.IncompleteReadError, OSError):
             pass
+        # The edge between two processes: bytes that are no message can fail in any way.
+        except Exception as error:  # noqa: BLE001
+            _log.error("message unreadable", extra={"cause": f"{type(error).__name__}: {error}"})
         finally:
             self._lose()
 
     async def _answer(self, number: int, question: Any) -> None:
+        kind, content = _ANSWER, None
         try:
-            self._send(_ANSWER, number, await self._handler(question))
+            content = await self._handler(question)
         except SpeakerdError as error:
-            self._send(_REFUSE, number, error)
-        except LinkLost:
-            pass  # nobody is there to be told
+            kind, content = _REFUSE, error
         # The edge between two processes: who asked must hear that there is no answer.
         except Exception as error:  # noqa: BLE001
-            self._send(_REFUSE, number, RuntimeError(f"{type(error).__name__}: {error}"))
+            kind, content = _REFUSE, _unnamed(error)
+        try:
+            self._send(kind, number, content)
+        except LinkLost:
+            pass  # nobody is there to be told
+        # The same edge: what cannot be sent is no answer either.
+        except Exception as error:  # noqa: BLE001
+            self._send(_REFUSE, number, _unnamed(error))
 
     def _settle(self, kind: int, number: int, content: Any) -> None:
         asked = self._asked.get(number)
@@ -123,6 +140,8 @@ class Link:
             asked.set_result(content)
 
     def _lose(self) -> None:
+        if self._lost:
+            return
         self._lost = True
         for asked in self._asked.values():
             if not asked.done():
@@ -132,3 +151,7 @@ class Link:
         self._writer.close()
         if self._on_lost is not None:
             self._on_lost()
+
+
+def _unnamed(error: Exception) -> RuntimeError:
+    return RuntimeError(f"{type(error).__name__}: {error}")
