@@ -26,6 +26,7 @@ HELLO = b"speakerd engine 1"
 RECORD = struct.Struct("<BBHIQQII")
 """kind, live, 0, model, job, offset, samples (or bytes that follow), frames."""
 
+_LEAST_SAMPLES = 400
 MOST_VALUES = 4096
 """Of an embedding."""
 _LEAST_PCM_BYTES = 4 * MOST_VALUES
@@ -76,9 +77,14 @@ class Slot:
         offset: Of the slot, in bytes.
         samples: Of the window's PCM.
         frames: Of its rows.
+
+    Raises:
+        ValueError: It is beyond the memory, or has no frame.
     """
 
     def __init__(self, memory: NDArray[np.uint8], offset: int, samples: int, frames: int) -> None:
+        if samples < _LEAST_SAMPLES or frames < 1:
+            raise ValueError(f"{samples} samples and {frames} frames are no window")
         if not 0 <= offset <= memory.size - slot_bytes(samples, frames):
             raise ValueError(f"a slot at {offset} is outside of the shared memory")
         rows_at = offset + PAGE_BYTES
