@@ -1,0 +1,100 @@
+"""Triton's Python backend for a bundle: copied as `model.py` into a repository of Triton's.
+
+It runs in Triton's own Python, which needs numpy and ONNX Runtime and nothing of speakerd. One file
+serves both models: `speaker_windows` is asked with `rows`, and `speaker` makes them itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import triton_python_backend_utils as pb_utils
+from numpy.typing import NDArray
+
+FRAME_SAMPLES = 400
+SHIFT_SAMPLES = 160
+
+
+class TritonPythonModel:
+    """One instance of a model."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Load the network of the version."""
+        config = json.loads(args["model_config"])
+        inputs = [one["name"] for one in config["input"]]
+        self._takes_rows = "rows" in inputs
+        self._audio, self._output = inputs[0], config["output"][0]["name"]
+        parameters = config.get("parameters", {})
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = int(parameters["threads"]["string_value"])
+        options.inter_op_num_threads = 1
+        options.enable_mem_pattern = False
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        path = Path(args["model_repository"]) / args["model_version"] / "model.onnx"
+        self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """Answer what Triton's batcher gave together: windows of one length are embedded at once.
+
+        A request that is wrong, or on which the network fails, gets its own error.
+        """
+        answers: list[Any] = [None] * len(requests)
+        groups: dict[int, list[int]] = defaultdict(list)
+        tensors = []
+        for number, request in enumerate(requests):
+            pcm, rows, problem = self._read(request)
+            tensors.append((pcm, rows))
+            if problem:
+                answers[number] = _refusal(problem, pb_utils.TritonError.INVALID_ARG)
+            else:
+                groups[rows.shape[1]].append(number)
+        for numbers in groups.values():
+            self._answer(numbers, tensors, answers)
+        return answers
+
+    def _read(self, request: Any) -> tuple[NDArray[np.float32], NDArray[np.int64], str]:
+        pcm = pb_utils.get_input_tensor_by_name(request, self._audio).as_numpy()
+        frames = 1 + (pcm.shape[1] - FRAME_SAMPLES) // SHIFT_SAMPLES
+        if frames < 1:
+            rows = np.empty((len(pcm), 0), np.int64)
+            return pcm, rows, f"{self._audio} has {pcm.shape[1]} samples, at least 400 are needed"
+        if not self._takes_rows:
+            return pcm, np.tile(np.arange(frames), (len(pcm), 1)), ""
+        rows = pb_utils.get_input_tensor_by_name(request, "rows").as_numpy()
+        if not rows.size or rows.min() < 0 or rows.max() >= frames:
+            return pcm, rows, f"rows must be numbers of the {frames} frames of {self._audio}"
+        return pcm, rows, ""
+
+    def _answer(self, numbers: list[int], tensors: list[Any], answers: list[Any]) -> None:
+        try:
+            embeddings = self._embed([tensors[number] for number in numbers])
+        # ONNX Runtime's exceptions share no base class but Exception.
+        except Exception as error:  # noqa: BLE001
+            if len(numbers) > 1:
+                for number in numbers:
+                    self._answer([number], tensors, answers)
+            else:
+                answers[numbers[0]] = _refusal(str(error), pb_utils.TritonError.INTERNAL)
+            return
+        at = 0
+        for number in numbers:
+            count = len(tensors[number][0])
+            tensor = pb_utils.Tensor(self._output, embeddings[at : at + count])
+            answers[number] = pb_utils.InferenceResponse([tensor])
+            at += count
+
+    def _embed(self, tensors: list[Any]) -> NDArray[np.float32]:
+        longest = max(pcm.shape[1] for pcm, _ in tensors)
+        padded = [np.pad(pcm, ((0, 0), (0, longest - pcm.shape[1]))) for pcm, _ in tensors]
+        inputs = {"pcm": np.concatenate(padded), "rows": np.concatenate([r for _, r in tensors])}
+        return np.asarray(self._session.run(["embeddings"], inputs)[0], np.float32)
+
+
+def _refusal(problem: str, code: int) -> Any:
+    return pb_utils.InferenceResponse(error=pb_utils.TritonError(problem, code))
