@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -47,7 +49,7 @@ def utterance_graph(content: bytes, dim: int, audio: str, embeddings: str) -> by
 
     before = [helper.make_node("Identity", [audio], ["pcm"], name="utterance_pcm")]
     for kind, inputs, output in _ROWS:
-        axis = {"axis": 0} if kind == "Concat" else {}
+        axis: dict[str, Any] = {"axis": 0} if kind == "Concat" else {}
         made = name(output)
         before.append(helper.make_node(kind, [*map(name, inputs)], [made], name=made, **axis))
     after = helper.make_node("Identity", ["embeddings"], [embeddings], name="utterance_embeddings")

@@ -29,9 +29,9 @@ class TritonPythonModel:
         inputs = [one["name"] for one in config["input"]]
         self._takes_rows = "rows" in inputs
         self._audio, self._output = inputs[0], config["output"][0]["name"]
-        parameters = config.get("parameters", {})
+        threads = config["parameters"]["intra_op_thread_count"]["string_value"]
         options = ort.SessionOptions()
-        options.intra_op_num_threads = int(parameters["threads"]["string_value"])
+        options.intra_op_num_threads = int(threads)
         options.inter_op_num_threads = 1
         options.enable_mem_pattern = False
         options.log_severity_level = 3
