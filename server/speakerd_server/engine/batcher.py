@@ -14,7 +14,7 @@ from speakerd_server.engine.batch import Outcome, embed_windows
 from speakerd_server.engine.lanes import Lanes, warmed
 from speakerd_server.engine.offline_room import OfflineRoom
 from speakerd_server.engine.statistics import EngineStatistics, Tally
-from speakerd_server.engine.window_queue import Batch, BatchLimits, Job, WindowQueue
+from speakerd_server.engine.window_queue import Batch, BatchLimits, Job, Taken, WindowQueue
 from speakerd_server.errors import Draining, EngineDead, EngineFailed, SpeakerdError
 from speakerd_server.values import Float32, Window
 
@@ -162,13 +162,17 @@ class Batcher:
         """Give how long the first live window in line has waited; 0 when none does."""
         return self._queue.waited_s()
 
-    async def submit_offline(self, model: str, window: Window) -> asyncio.Future[Float32]:
+    async def submit_offline(
+        self, model: str, window: Window, taken: Taken | None = None
+    ) -> asyncio.Future[Float32]:
         """Queue a window of a whole recording, behind live ones, once there is room for it.
 
-        The future and the errors are those of `submit`.
+        The arguments, the future and the errors are those of `submit`.
         """
         is_long = window.rows.size > self._most_frames
-        return await self._room.submitted(is_long, lambda: self.submit(model, window, live=False))
+        return await self._room.submitted(
+            is_long, lambda: self.submit(model, window, live=False, taken=taken)
+        )
 
     def submit(
         self,
@@ -176,7 +180,7 @@ class Batcher:
         window: Window,
         *,
         live: bool = True,
-        taken: Callable[[], None] | None = None,
+        taken: Taken | None = None,
     ) -> asyncio.Future[Float32]:
         """Queue a window and give the future of its embedding, float32[dim]; never blocks.
 
@@ -254,7 +258,7 @@ class Batcher:
         served.tally.taken([(job.live, started_s - job.queued_at_s) for job in jobs])
         for job in jobs:
             if job.taken is not None:
-                job.taken()
+                job.taken(started_s, len(jobs))
         lanes = served.lanes
         backend = lanes.wide if batch.alone and lanes.wide is not None else lanes.narrow[number]
         outcomes = embed_windows(backend, [job.window for job in jobs], lanes.dim)

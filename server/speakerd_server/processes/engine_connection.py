@@ -15,6 +15,7 @@ from typing import cast
 
 import numpy as np
 
+from speakerd_server.engine.window_queue import Taken
 from speakerd_server.errors import EngineLost, EngineQueueFull
 from speakerd_server.processes.arena import Allocator, mapped, rounded, shared_file
 from speakerd_server.processes.status_page import StatusPage
@@ -50,6 +51,8 @@ class Job:
     """Whether somebody is on the line."""
     future: asyncio.Future[Float32]
     """Who waits."""
+    taken: Taken | None = None
+    """Told, with its embedding, when its batch was begun."""
     offset: int = 0
     """Of its slot."""
     slot: Slot | None = field(default=None)
@@ -211,6 +214,8 @@ class EngineConnection:
         embedding = None
         if record.kind == EMBEDDED and job.slot is not None:
             embedding = job.slot.embedding(record.samples)
+            if job.taken is not None:
+                job.taken(*job.slot.taken_in)
         self._allocator.give_back(job.offset, job.size_bytes)
         if job.future.done():
             return

@@ -10,6 +10,7 @@ from pathlib import Path
 from speakerd_server.engine.batcher import EngineSettings
 from speakerd_server.engine.offline_room import OfflineRoom
 from speakerd_server.engine.statistics import EngineStatistics
+from speakerd_server.engine.window_queue import Taken
 from speakerd_server.errors import Draining, EngineLost, EngineQueueFull
 from speakerd_server.processes.engine_connection import EngineConnection, Job
 from speakerd_server.values import Float32, Window
@@ -62,12 +63,14 @@ class Engines:
         found = [self.connections[name].waited_s for name in self._rates.get(model, {})]
         return min(found, default=0.0)
 
-    def submit(self, model: int, window: Window, *, live: bool) -> asyncio.Future[Float32]:
+    def submit(
+        self, model: int, window: Window, *, live: bool, taken: Taken | None = None
+    ) -> asyncio.Future[Float32]:
         """Give a window to an engine. Raises Draining and EngineQueueFull."""
         if model not in self._rates:
             raise Draining
         loop = asyncio.get_running_loop()
-        job = Job(model, window, live, loop.create_future())
+        job = Job(model, window, live, loop.create_future(), taken)
         self._place(job)
         return job.future
 
@@ -125,11 +128,13 @@ class RemoteEngine:
         """Give a live window to an engine; see Engine."""
         return self._engines.submit(self._model, window, live=True)
 
-    async def submit_offline(self, window: Window) -> asyncio.Future[Float32]:
+    async def submit_offline(
+        self, window: Window, taken: Taken | None = None
+    ) -> asyncio.Future[Float32]:
         """Give a window of a whole recording to an engine once there is room; see Engine."""
         return await self._engines.room.submitted(
             window.rows.size > self._long_frames,
-            lambda: self._engines.submit(self._model, window, live=False),
+            lambda: self._engines.submit(self._model, window, live=False, taken=taken),
         )
 
     def statistics(self) -> Sequence[EngineStatistics]:
