@@ -14,13 +14,14 @@ SpeakerdError
 ├── Exhausted                    TooManyStreams  TooManyCalls  EngineBusy  EngineQueueFull
 │                                StoreFull  StoreBusy
 ├── NotAvailable                 Draining  EngineDead  EngineLost  DeviceLost  StoreUnavailable
-│                                ErasureIncomplete
+│                                ErasureIncomplete  RemoteEngineUnavailable
 ├── TooSlow                      StreamIdle  ClientNotReading
 ├── EngineFailed                 BatchFailed  EmbeddingInvalid  DeviceOutOfMemory
 ├── StoreCorrupt
 ├── StartFailed                  SettingInvalid  ModelDamaged  ModelUnusable  AddressUnavailable
 │                                StoreUnusable  DeviceUnavailable  OnnxRuntimeTwice
 │                                EngineFileRefused  EngineFileMissing  EngineBuildFailed
+│                                RemoteEngineRefused
 └── JobFailed                    a command over files cannot do its work
     ├── ExtraMissing  OutputUnusable  OptionInvalid
     ├── ListInvalid  AudioFileUnusable  VectorsUnusable
@@ -558,6 +559,26 @@ class EngineLost(NotAvailable):
         )
 
 
+class RemoteEngineUnavailable(NotAvailable):
+    """The server that embeds for this daemon is away, or did not answer in time."""
+
+    reason = "REMOTE_ENGINE_UNAVAILABLE"
+
+    def __init__(self, address: str, cause: str) -> None:
+        self.address, self.cause = address, cause
+        super().__init__(
+            f"the engine at {address} did not embed this audio ({cause}); send the call once more"
+        )
+
+    @property
+    def told(self) -> str:
+        """The same without the daemon's network."""
+        return (
+            "the engine that embeds for this daemon is not there or too slow now; send the call"
+            " once more"
+        )
+
+
 class StoreUnavailable(NotAvailable):
     """The store could not read or write now."""
 
@@ -761,6 +782,16 @@ class EngineFileMissing(StartFailed):
     def __init__(self, path: Path, command: str) -> None:
         self.path, self.command = path, command
         super().__init__(f"there is no engine file {path}; build it: {command}")
+
+
+class RemoteEngineRefused(StartFailed):
+    """A server that is to embed cannot be reached, or has another model."""
+
+    reason = "REMOTE_ENGINE_REFUSED"
+
+    def __init__(self, address: str, problem: str) -> None:
+        self.address, self.problem = address, problem
+        super().__init__(f"the engine at {address} cannot be used: {problem}")
 
 
 class EngineBuildFailed(StartFailed):

@@ -15,8 +15,9 @@ from speakerd_server.calls.loading import (
     placement_of,
 )
 from speakerd_server.cards import Bundle
-from speakerd_server.engine.batcher import Batcher, EngineSettings
+from speakerd_server.engine.batcher import Batcher
 from speakerd_server.engine.cpu import cpu_lanes
+from speakerd_server.engine.engine_settings import EngineSettings
 from speakerd_server.engine.lanes import Lanes
 from speakerd_server.errors import Draining, EngineDead, ModelRefused, ModelUnknown, ModelUnusable
 from speakerd_server.models.bundle import load_bundle, shipped_bundle

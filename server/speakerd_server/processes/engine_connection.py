@@ -118,6 +118,11 @@ class EngineConnection:
         return self._transport is not None
 
     @property
+    def is_away(self) -> bool:
+        """Whether its device is away: what it is given fails at once."""
+        return self._status is not None and self._status.is_away
+
+    @property
     def windows(self) -> int:
         """Windows that it has, of all front ends."""
         told = self._status.windows if self._status is not None else 0

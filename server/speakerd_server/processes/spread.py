@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from speakerd_server.engine.batcher import EngineSettings
+from speakerd_server.engine.engine_settings import EngineSettings
 from speakerd_server.engine.offline_room import OfflineRoom
 from speakerd_server.engine.statistics import EngineStatistics
 from speakerd_server.engine.window_queue import Taken
@@ -77,8 +77,11 @@ class Engines:
     def _place(self, job: Job) -> None:
         rates = self._rates.get(job.model, {})
         up = [name for name in rates if self.connections[name].is_up]
+        there = [name for name in up if not self.connections[name].is_away]
         # The one that would be done first: what is there already counts by its speed.
-        for name in sorted(up, key=lambda one: (self.connections[one].windows + 1) / rates[one]):
+        for name in sorted(
+            there or up, key=lambda one: (self.connections[one].windows + 1) / rates[one]
+        ):
             try:
                 self.connections[name].submit(job)
             except EngineQueueFull:
