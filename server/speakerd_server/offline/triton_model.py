@@ -6,6 +6,7 @@ serves both models: `speaker_windows` is asked with `rows`, and `speaker` makes 
 
 from __future__ import annotations
 
+import ctypes
 import json
 from collections import defaultdict
 from pathlib import Path
@@ -18,6 +19,10 @@ from numpy.typing import NDArray
 
 FRAME_SAMPLES = 400
 SHIFT_SAMPLES = 160
+
+_USED = ctypes.c_char_p(b"used_dltensor")
+_set_name = ctypes.pythonapi.PyCapsule_SetName
+_set_name.argtypes = [ctypes.py_object, ctypes.c_char_p]
 
 
 class TritonPythonModel:
@@ -59,14 +64,14 @@ class TritonPythonModel:
         return answers
 
     def _read(self, request: Any) -> tuple[NDArray[np.float32], NDArray[np.int64], str]:
-        pcm = pb_utils.get_input_tensor_by_name(request, self._audio).as_numpy()
+        pcm = _read_tensor(request, self._audio)
         frames = 1 + (pcm.shape[1] - FRAME_SAMPLES) // SHIFT_SAMPLES
         if frames < 1:
             rows = np.empty((len(pcm), 0), np.int64)
             return pcm, rows, f"{self._audio} has {pcm.shape[1]} samples, at least 400 are needed"
         if not self._takes_rows:
             return pcm, np.tile(np.arange(frames), (len(pcm), 1)), ""
-        rows = pb_utils.get_input_tensor_by_name(request, "rows").as_numpy()
+        rows = _read_tensor(request, "rows")
         if not rows.size or rows.min() < 0 or rows.max() >= frames:
             return pcm, rows, f"rows must be numbers of the {frames} frames of {self._audio}"
         return pcm, rows, ""
@@ -85,7 +90,7 @@ class TritonPythonModel:
         at = 0
         for number in numbers:
             count = len(tensors[number][0])
-            tensor = pb_utils.Tensor(self._output, embeddings[at : at + count])
+            tensor = _tensor(self._output, embeddings[at : at + count])
             answers[number] = pb_utils.InferenceResponse([tensor])
             at += count
 
@@ -94,6 +99,22 @@ class TritonPythonModel:
         padded = [np.pad(pcm, ((0, 0), (0, longest - pcm.shape[1]))) for pcm, _ in tensors]
         inputs = {"pcm": np.concatenate(padded), "rows": np.concatenate([r for _, r in tensors])}
         return np.asarray(self._session.run(["embeddings"], inputs)[0], np.float32)
+
+
+def _read_tensor(request: Any, name: str) -> NDArray[Any]:
+    """Read an input by DLPack: Triton 24.10's own conversion takes arrays of numpy 1 alone."""
+    return np.from_dlpack(pb_utils.get_input_tensor_by_name(request, name))
+
+
+def _tensor(name: str, array: NDArray[np.float32]) -> Any:
+    """Make an output by DLPack too.
+
+    Triton marks what it has taken by a name of its own, and numpy would complain for each.
+    """
+    capsule = array.__dlpack__()
+    tensor = pb_utils.Tensor.from_dlpack(name, capsule)
+    _set_name(capsule, _USED)
+    return tensor
 
 
 def _refusal(problem: str, code: int) -> Any:
