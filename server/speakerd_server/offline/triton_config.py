@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,8 @@ class Configuration:
     """Whether instances are on GPUs, on each of them so many."""
     queue_delay_us: int = 1000
     """Longest wait for others to share a batch."""
-    threads: int = 1
-    """Of one batch on processors."""
+    parameters: Mapping[str, int] = field(default_factory=dict)
+    """Free words that the backend reads."""
     is_ragged: bool = False
     """Whether the backend takes requests of several lengths in one batch."""
 
@@ -57,7 +57,10 @@ class Configuration:
                 f"output [\n{self._ports([self.output])}\n]",
                 f"instance_group [ {{ {self._group()} }} ]",
                 self._batching(),
-                *self._parameters(),
+                *(
+                    f'parameters {{ key: "{name}" value: {{ string_value: "{number}" }} }}'
+                    for name, number in self.parameters.items()
+                ),
                 *(self._warm_up(windows) for windows in dict.fromkeys((1, self.max_batch))),
                 "",
             )
@@ -79,15 +82,6 @@ class Configuration:
             f"dynamic_batching {{ preferred_batch_size: [ {self.max_batch} ]"
             f" max_queue_delay_microseconds: {self.queue_delay_us} }}"
         )
-
-    def _parameters(self) -> list[str]:
-        if self.on_gpu:
-            return []
-        names = {"intra_op_thread_count": self.threads, "inter_op_thread_count": 1}
-        return [
-            f'parameters {{ key: "{name}" value: {{ string_value: "{number}" }} }}'
-            for name, number in names.items()
-        ]
 
     def _warm_up(self, windows: int) -> str:
         inputs = "\n".join(

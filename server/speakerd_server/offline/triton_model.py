@@ -34,9 +34,10 @@ class TritonPythonModel:
         inputs = [one["name"] for one in config["input"]]
         self._takes_rows = "rows" in inputs
         self._audio, self._output = inputs[0], config["output"][0]["name"]
-        threads = config["parameters"]["intra_op_thread_count"]["string_value"]
+        stated = {key: int(one["string_value"]) for key, one in config["parameters"].items()}
+        self._min_frames = stated["min_frames"]
         options = ort.SessionOptions()
-        options.intra_op_num_threads = int(threads)
+        options.intra_op_num_threads = stated["intra_op_thread_count"]
         options.inter_op_num_threads = 1
         options.enable_mem_pattern = False
         options.log_severity_level = 3
@@ -65,14 +66,14 @@ class TritonPythonModel:
 
     def _read(self, request: Any) -> tuple[NDArray[np.float32], NDArray[np.int64], str]:
         pcm = _read_tensor(request, self._audio)
-        frames = 1 + (pcm.shape[1] - FRAME_SAMPLES) // SHIFT_SAMPLES
-        if frames < 1:
-            rows = np.empty((len(pcm), 0), np.int64)
-            return pcm, rows, f"{self._audio} has {pcm.shape[1]} samples, at least 400 are needed"
-        if not self._takes_rows:
-            return pcm, np.tile(np.arange(frames), (len(pcm), 1)), ""
-        rows = _read_tensor(request, "rows")
-        if not rows.size or rows.min() < 0 or rows.max() >= frames:
+        frames = max(0, 1 + (pcm.shape[1] - FRAME_SAMPLES) // SHIFT_SAMPLES)
+        rows = np.tile(np.arange(frames), (len(pcm), 1))
+        if self._takes_rows:
+            rows = _read_tensor(request, "rows")
+        if rows.shape[1] < self._min_frames:
+            needed = f"at least {self._min_frames} are needed"
+            return pcm, rows, f"{rows.shape[1]} frames of {FRAME_SAMPLES} samples, {needed}"
+        if rows.min() < 0 or rows.max() >= frames:
             return pcm, rows, f"rows must be numbers of the {frames} frames of {self._audio}"
         return pcm, rows, ""
 

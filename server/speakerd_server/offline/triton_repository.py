@@ -106,6 +106,7 @@ def _speaker(bundle: Bundle, wanted: Repository) -> Files:
         instances=wanted.instances,
         on_gpu=wanted.on_gpu,
         queue_delay_us=wanted.queue_delay_us,
+        parameters=_parameters(bundle, wanted),
         is_ragged=wanted.form == PYTHON,
     )
     return _files(configuration, {"model.onnx": network}, {"WAV": _noise(samples).tobytes()})
@@ -126,11 +127,22 @@ def _windows(bundle: Bundle, wanted: Repository, plan: Callable[[], bytes] | Non
         instances=wanted.instances,
         on_gpu=wanted.on_gpu,
         queue_delay_us=wanted.queue_delay_us,
+        parameters=_parameters(bundle, wanted),
         is_ragged=wanted.form == PYTHON,
     )
     computed = {"model.onnx": _network(bundle, wanted)} if plan is None else {"model.plan": plan()}
     rows = np.arange(frames, dtype="<i8").tobytes()
     return _files(configuration, computed, {"pcm": _noise(samples).tobytes(), "rows": rows})
+
+
+def _parameters(bundle: Bundle, wanted: Repository) -> Mapping[str, int]:
+    """Give each batch one processor: many batches of one thread give the most windows."""
+    if wanted.on_gpu:
+        return {}
+    threads = {"intra_op_thread_count": 1, "inter_op_thread_count": 1}
+    if wanted.form == PYTHON:
+        return {**threads, "min_frames": bundle.card.min_frames}
+    return threads
 
 
 def _network(bundle: Bundle, wanted: Repository) -> bytes:
