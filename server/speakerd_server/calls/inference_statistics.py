@@ -36,7 +36,7 @@ class _Sum:
 
     @property
     def spent(self) -> Spent:
-        return Spent(self.count, int(self.seconds * _NS))
+        return Spent(self.count, round(self.seconds * _NS))
 
 
 class ModelCounts:
@@ -85,7 +85,7 @@ class ModelCounts:
         # A window of a batch of n counts as its nth part, so that shared batches add up rightly.
         sizes = dict(sorted(self._sizes.items()))
         batches = {
-            windows: Spent(one.count // windows, int(one.seconds * _NS) // windows)
+            windows: Spent(one.count // windows, round(one.seconds * _NS / windows))
             for windows, one in sizes.items()
         }
         return ModelStatistics(
