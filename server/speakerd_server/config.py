@@ -19,6 +19,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from speakerd_server.calls.inference_catalog import KserveSettings
 from speakerd_server.calls.serving import CallSettings
 from speakerd_server.engine.engine_settings import EngineSettings
 from speakerd_server.engine.gpu_settings import GpuSettings
@@ -64,6 +65,8 @@ class Settings:
     """How engines elsewhere are asked."""
     store: StoreSettings = field(default_factory=StoreSettings)
     """Where voiceprints are kept."""
+    kserve: KserveSettings = field(default_factory=KserveSettings)
+    """How KServe's inference protocol is served."""
     logs: LogSettings = field(default_factory=LogSettings)
     """What is logged."""
 

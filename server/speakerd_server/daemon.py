@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from speakerd_server.calls.administration import LocalAdministration
 from speakerd_server.calls.enrolments import LocalEnrolments
+from speakerd_server.calls.inference import Inference
 from speakerd_server.calls.loading import LocalLoader, bundles_at_start
 from speakerd_server.calls.models import Models, VersionPolicy
 from speakerd_server.calls.serving import Serving
@@ -56,7 +57,8 @@ async def run(
     administration = LocalAdministration(
         serving, loader, settings.model, lambda well: server.tell_health(serving=well)
     )
-    server = GrpcServer(serving, administration, settings.server)
+    inference = Inference(serving, administration, settings.kserve, settings.model.folder)
+    server = GrpcServer(serving, administration, inference, settings.server)
     metrics_server = None
     try:
         for bundle in bundles_at_start(settings.model):

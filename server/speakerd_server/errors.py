@@ -7,6 +7,7 @@ SpeakerdError
 │   ├── AudioIncompleteSample  AudioNotFinite  AudioOutOfRange  AudioWithoutVoice
 │   ├── EncodingUnsupported  SampleRateUnsupported
 │   ├── SamplesPerChunkInvalid  PolicyInvalid  ScaleUnavailable
+│   ├── TensorInvalid  BatchSizeInvalid  InferenceUnsupported
 │   └── SpeakerIdInvalid  PageTokenInvalid  FieldInvalid
 ├── NotFound                     ModelUnknown  DomainUnknown  SpeakerUnknown  RecordingUnknown
 ├── NotPossible                  ModelMismatch  NotEnoughSpeech  TooManyRecordings
@@ -334,6 +335,39 @@ class FieldInvalid(InvalidInput):
         super().__init__(f"{field}: {problem}")
 
 
+class TensorInvalid(InvalidInput):
+    """A tensor of an inference request has a wrong name, datatype, shape or size."""
+
+    reason = "TENSOR_INVALID"
+
+    def __init__(self, name: str, problem: str) -> None:
+        self.name, self.field = name, name
+        super().__init__(f"{problem} (tensor '{name}')")
+
+
+class BatchSizeInvalid(InvalidInput):
+    """An inference request has no utterances, or more than one may have."""
+
+    reason = "BATCH_SIZE_INVALID"
+    field = "shape"
+
+    def __init__(self, model: str, size: int, limit: int) -> None:
+        self.model, self.size, self.limit = model, size, limit
+        super().__init__(
+            f"inference request batch-size must be from 1 to {limit} for '{model}', it is {size}"
+        )
+
+
+class InferenceUnsupported(InvalidInput):
+    """An inference request asks for an extension that is not there."""
+
+    reason = "INFERENCE_UNSUPPORTED"
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        super().__init__(f"{what}: this server does not support that")
+
+
 class ModelUnknown(NotFound):
     """No such model is loaded, or there to be loaded."""
 
@@ -343,6 +377,14 @@ class ModelUnknown(NotFound):
     def __init__(self, name: str, known: Sequence[str], what: str = "is loaded") -> None:
         self.name = name
         super().__init__(f"no model {name!r} {what}; there is {', '.join(known)}")
+
+    @classmethod
+    def for_inference(cls, name: str, version: str = "") -> ModelUnknown:
+        """Say that no model of that name and version answers inference requests, as Triton does."""
+        error = cls(name, ())
+        which = f"'{name}' version {version}" if version else f"'{name}'"
+        error.args = (f"Request for unknown model: {which} is not found",)
+        return error
 
 
 class DomainUnknown(NotFound):

@@ -149,14 +149,10 @@ class Batcher:
     async def submit_offline(
         self, model: str, window: Window, taken: Taken | None = None
     ) -> asyncio.Future[Float32]:
-        """Queue a window of a whole recording, behind live ones, once there is room for it.
-
-        The arguments, the future and the errors are those of `submit`.
-        """
+        """Queue a window as `submit` does, but behind live ones, and once there is room for it."""
         is_long = window.rows.size > self._most_frames
-        return await self._room.submitted(
-            is_long, lambda: self.submit(model, window, live=False, taken=taken)
-        )
+        put = functools.partial(self.submit, model, window, live=False, taken=taken)
+        return await self._room.submitted(is_long, put)
 
     def submit(
         self,
