@@ -302,8 +302,14 @@ def test_beside_a_processor_an_absent_remote_costs_nothing_but_speed(
     flags = (f"--engine-devices=cpu,kserve:{remote.address}", "--engine-workers=1", *QUICK)
     with Daemon(tmp_path, *flags) as running, wire.connected(running.address) as stubs:
         stubs.verification.Embed(request_of(20.0), timeout=60)
-        until(lambda: remote.server.asked)
+        until(lambda: len(remote.server.asked) > 0)
+        remote.server.gate.clear()
+        asked = len(remote.server.asked)
+        cut = stubs.verification.Embed.future(request_of(30.0), timeout=60)
+        until(lambda: len(remote.server.asked) > asked)
         remote.leave()
+        # What the remote had is embedded by the processor.
+        assert cut.result().window_count == 16
         until(lambda: "engine is away" in running.errors())
         for seed in range(4):
             found = stubs.verification.Embed(request_of(8.0, seed=seed), timeout=60)

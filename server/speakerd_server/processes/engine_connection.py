@@ -16,7 +16,7 @@ from typing import cast
 import numpy as np
 
 from speakerd_server.engine.window_queue import Taken
-from speakerd_server.errors import EngineLost, EngineQueueFull
+from speakerd_server.errors import EngineLost, EngineQueueFull, RemoteEngineUnavailable
 from speakerd_server.processes.arena import Allocator, mapped, rounded, shared_file
 from speakerd_server.processes.status_page import StatusPage
 from speakerd_server.processes.windows_shared import (
@@ -57,6 +57,10 @@ class Job:
     """Of its slot."""
     slot: Slot | None = field(default=None)
     """Where it lies."""
+    given_to: str = ""
+    """Name of the engine that has it, or had it last."""
+    is_second: bool = False
+    """Whether another engine has failed on it, being away."""
 
     @property
     def size_bytes(self) -> int:
@@ -73,6 +77,8 @@ class EngineConnection:
         queue_windows: Windows of this front end that it may have.
         on_up: Called when it can be given windows.
         on_orphans: Given the windows that a lost engine had and never began to compute.
+        on_away: Given a window that the engine's device, elsewhere, did not embed, and why; None:
+            its caller is told.
     """
 
     def __init__(
@@ -82,9 +88,10 @@ class EngineConnection:
         queue_windows: int,
         on_up: Callable[[], None],
         on_orphans: Callable[[list[Job]], None],
+        on_away: Callable[[Job, RemoteEngineUnavailable], None] | None = None,
     ) -> None:
         self.name, self._path, self._limit = name, path, queue_windows
-        self._on_up, self._on_orphans = on_up, on_orphans
+        self._on_up, self._on_orphans, self._on_away = on_up, on_orphans, on_away
         usual_bytes = rounded(slot_bytes(USUAL_SAMPLES, USUAL_FRAMES))
         self._size_bytes = max(queue_windows * usual_bytes, 64 << 20)
         self._descriptor = shared_file(self._size_bytes)
@@ -145,7 +152,7 @@ class EngineConnection:
         window, number = job.window, next(self._numbers)
         slot = Slot(self._memory, offset, window.pcm.size, window.rows.size)
         slot.write(window)
-        job.offset, job.slot = offset, slot
+        job.offset, job.slot, job.given_to = offset, slot, self.name
         self._jobs[number] = job
         samples, frames = window.pcm.size, window.rows.size
         self._write(Record(SUBMIT, number, job.model, job.live, offset, samples, frames))
@@ -227,7 +234,11 @@ class EngineConnection:
         if embedding is not None:
             job.future.set_result(embedding)
         elif record.kind == REFUSED:
-            job.future.set_exception(pickle.loads(content))
+            error = pickle.loads(content)
+            if isinstance(error, RemoteEngineUnavailable) and self._on_away is not None:
+                self._on_away(job, error)
+            else:
+                job.future.set_exception(error)
         else:
             job.future.cancel()
 

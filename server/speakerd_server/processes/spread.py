@@ -11,7 +11,7 @@ from speakerd_server.engine.engine_settings import EngineSettings
 from speakerd_server.engine.offline_room import OfflineRoom
 from speakerd_server.engine.statistics import EngineStatistics
 from speakerd_server.engine.window_queue import Taken
-from speakerd_server.errors import Draining, EngineLost, EngineQueueFull
+from speakerd_server.errors import Draining, EngineLost, EngineQueueFull, RemoteEngineUnavailable
 from speakerd_server.processes.engine_connection import EngineConnection, Job
 from speakerd_server.values import Float32, Window
 
@@ -33,7 +33,9 @@ class Engines:
         self.settings = settings
         limit = settings.queue_windows
         self.connections = {
-            name: EngineConnection(name, path, limit, self._place_waiting, self._orphaned)
+            name: EngineConnection(
+                name, path, limit, self._place_waiting, self._orphaned, self._not_embedded
+            )
             for name, path in paths.items()
         }
         self.room = OfflineRoom(settings.offline_windows, 1)
@@ -74,10 +76,17 @@ class Engines:
         self._place(job)
         return job.future
 
+    def _there(self, job: Job) -> list[str]:
+        """Name the engines that have its model and can embed now."""
+        connections = {name: self.connections[name] for name in self._rates.get(job.model, {})}
+        return [name for name, one in connections.items() if one.is_up and not one.is_away]
+
     def _place(self, job: Job) -> None:
         rates = self._rates.get(job.model, {})
         up = [name for name in rates if self.connections[name].is_up]
-        there = [name for name in up if not self.connections[name].is_away]
+        there = self._there(job)
+        if job.is_second:
+            there = [name for name in there if name != job.given_to]
         # The one that would be done first: what is there already counts by its speed.
         for name in sorted(
             there or up, key=lambda one: (self.connections[one].windows + 1) / rates[one]
@@ -108,6 +117,14 @@ class Engines:
                 self._place(job)
             except EngineQueueFull as error:
                 job.future.set_exception(error)
+
+    def _not_embedded(self, job: Job, error: RemoteEngineUnavailable) -> None:
+        """Give a window, once, to another engine where the one that had it is away."""
+        if job.is_second or not set(self._there(job)) - {job.given_to}:
+            job.future.set_exception(error)
+            return
+        job.is_second = True
+        self._orphaned([job])
 
 
 class RemoteEngine:
