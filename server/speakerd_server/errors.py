@@ -468,8 +468,9 @@ class ModelRefused(NotPossible):
     reason = "MODEL_REFUSED"
     field = "model"
 
-    def __init__(self, name: str, problem: str) -> None:
+    def __init__(self, name: str, problem: str, because: SpeakerdError | None = None) -> None:
         self.name, self.problem = name, problem
+        self.because = because
         super().__init__(f"the model {name} cannot be used: {problem}")
 
 

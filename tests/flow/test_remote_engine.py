@@ -285,14 +285,19 @@ def test_a_remote_with_another_model_stops_the_start_by_name(
         pass
     assert failed.value.code == 2
     assert f"the engine at {remote.address} cannot be used" in failed.value.errors
+    assert failed.value.errors.endswith("[REMOTE_ENGINE_REFUSED]\n")
     assert "Traceback" not in failed.value.errors
 
 
-def test_a_remote_that_is_not_there_stops_the_start_by_name(tmp_path: Path) -> None:
-    with pytest.raises(DaemonFailed) as failed, over("127.0.0.1:1", tmp_path):
+@pytest.mark.parametrize("flags", [[], ["--workers=2"]])
+def test_a_remote_that_is_not_there_stops_the_start_by_name(
+    tmp_path: Path, flags: list[str]
+) -> None:
+    with pytest.raises(DaemonFailed) as failed, over("127.0.0.1:1", tmp_path, *flags):
         pass
     assert failed.value.code == 2
     assert "the engine at 127.0.0.1:1 cannot be used: UNAVAILABLE" in failed.value.errors
+    assert failed.value.errors.endswith("[REMOTE_ENGINE_REFUSED]\n")
 
 
 @pytest.mark.parametrize("remote", ["made-up"], indirect=True)
