@@ -114,7 +114,7 @@ class LocalLoader:
         except ModelRefused:
             raise
         except SpeakerdError as error:
-            raise ModelRefused(reference, str(error), error) from error
+            raise ModelRefused.because_of(reference, error) from error
         # A model that is loaded again is another one to the engine: the old may still be leaving.
         number = next(self._numbers)
         key = reference if number == 1 else f"{reference} #{number}"

@@ -89,7 +89,7 @@ class EngineProcess:
         except ModelRefused:
             raise
         except SpeakerdError as error:
-            raise ModelRefused(reference, str(error), error) from error
+            raise ModelRefused.because_of(reference, error) from error
         key = f"{reference} #{order.number}"
         await self._batcher.add(key, lanes, bundle.card.samples_per_chunk, name=reference)
         self._keys[order.number] = key
