@@ -140,6 +140,25 @@ def test_a_doubt_about_a_server_that_is_there_changes_nothing(
     assert told.causes == []
 
 
+def test_closing_does_not_wait_for_a_server_that_does_not_answer(
+    server: KserveServer, told: Told
+) -> None:
+    asked, hung = threading.Event(), threading.Event()
+
+    def hang(request: object, context: object) -> None:
+        asked.set()
+        hung.wait(5)
+
+    server.ServerReady = hang  # type: ignore[method-assign]
+    with served(server) as address:
+        with watching(address, told):
+            assert asked.wait(5)
+            begun_s = time.monotonic()
+        assert time.monotonic() - begun_s < 0.5
+        hung.set()
+    assert told.causes == []
+
+
 def test_closing_ends_the_thread_at_once(server: KserveServer, told: Told) -> None:
     with served(server) as address, watching(address, told, interval_s=3600.0):
         begun_s = time.monotonic()

@@ -12,7 +12,7 @@ class RemoteSettings:
     model: str = "speaker_windows"
     """Its model of windows: inputs pcm and rows, output embeddings. A Triton has it by `speakerd
     model triton-repo`; another speakerd has it for its default model."""
-    deadline_ms: float = field(default=2000.0, metadata={"minimum": 10.0, "maximum": 600_000.0})
+    deadline_ms: float = field(default=5000.0, metadata={"minimum": 10.0, "maximum": 600_000.0})
     """A batch without an answer for so long fails: REMOTE_ENGINE_UNAVAILABLE. Tries are counted
     in."""
     retries: int = field(default=3, metadata={"minimum": 0, "maximum": 20})

@@ -15,6 +15,7 @@ _FAILURES = 2
 """Looks in a row that find it away: one may be lost to a busy moment."""
 _DEADLINE_S = 1.0
 _SOON_S = 0.1
+_END_S = 2.0
 
 
 class RemoteWatch:
@@ -55,12 +56,12 @@ class RemoteWatch:
         self._wake.set()
 
     def close(self) -> None:
-        """End the thread."""
+        """End the thread, whatever it waits for."""
         self._closed = True
         self._wake.set()
-        if self._thread.is_alive():
-            self._thread.join()
         self._client.close()
+        if self._thread.is_alive():
+            self._thread.join(_END_S)
 
     def _run(self) -> None:
         failures = 0
@@ -71,6 +72,8 @@ class RemoteWatch:
             if self._closed:
                 return
             cause = self._look()
+            if self._closed:
+                return
             failures = 0 if cause is None else failures + 1
             if cause is None and self._away is not None:
                 cause = self._what_is_wrong()
@@ -83,6 +86,8 @@ class RemoteWatch:
             ready = self._client.is_ready(_DEADLINE_S)
         except grpc.RpcError as error:
             return cause_of(error)
+        except ValueError as error:  # what gRPC raises where the connection was closed here
+            return str(error)
         return None if ready else "it says that it is not ready"
 
     def _what_is_wrong(self) -> str | None:
