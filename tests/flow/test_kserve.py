@@ -14,6 +14,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from speakerd.kserve import inference_pb2 as pb
 from speakerd.v1 import admin_pb2, verification_pb2
+from speakerd_server.models.bundle import load_bundle, shipped_bundle
+from speakerd_server.models.front_end import front_end
 from speakerd_server.values import Window
 from speakerd_server.windows.slicer import Slicer
 from support import wire
@@ -115,6 +117,30 @@ def test_windows_of_a_recording_give_the_mean_that_embed_gives(stubs: wire.Stubs
     mean = np.mean(np.array(found, np.float64), 0)
     assert len(found) == len(cut) == 3
     assert mean @ expected / np.linalg.norm(mean) / np.linalg.norm(expected) >= 1 - 1e-6
+
+
+def features_asked(samples: Float32) -> pb.ModelInferRequest:
+    """Ask for the embedding of the features of an utterance."""
+    card = load_bundle(shipped_bundle()).card
+    features = front_end(card.front_end).log_mel(samples)
+    features -= features.mean(0)
+    return pb.ModelInferRequest(
+        model_name="speaker_model",
+        inputs=[Input(name="feats", datatype="FP32", shape=(1, *features.shape))],
+        raw_input_contents=[features.tobytes()],
+    )
+
+
+def test_features_give_the_embedding_of_their_audio(stubs: wire.Stubs) -> None:
+    reply = stubs.inference.ModelInfer(features_asked(SECOND), timeout=wire.DEADLINE_S)
+    assert (reply.model_name, reply.model_version) == ("speaker_model", "1")
+    assert reply.outputs[0].name == "embs"
+    found, expected = embeddings(reply)[0], infer(stubs, asked(SECOND))[0]
+    cosine = found @ expected / np.linalg.norm(found) / np.linalg.norm(expected)
+    assert cosine >= 1 - 1e-6
+    config = stubs.inference.ModelConfig(pb.ModelConfigRequest(name="speaker_model")).config
+    assert [list(one.dims) for one in config.input] == [[-1, 80]]
+    assert [list(one.dims) for one in config.output] == [[192]]
 
 
 def test_statistics_only_grow_and_every_part_of_a_request_is_in_them(stubs: wire.Stubs) -> None:
@@ -329,3 +355,5 @@ def test_several_front_ends_answer_as_one_does(tmp_path: Path, stubs: wire.Stubs
         assert [one.kind for one in config.instance_group] == [pb.ModelInstanceGroup.KIND_CPU]
         ready = theirs.inference.RepositoryIndex(pb.RepositoryIndexRequest(ready=True))
         assert "speaker" in [one.name for one in ready.models]
+        features = infer(theirs, features_asked(SECOND))
+        assert np.abs(features - expected).max() < 0.01 * np.abs(expected).max()

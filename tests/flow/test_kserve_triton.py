@@ -80,6 +80,7 @@ def test_the_client_is_told_what_it_asks(daemon: Daemon, tmp_path: Path) -> None
     assert told["live"] is told["ready"] is True
     assert told["models"] == {
         "speaker": True,
+        "speaker_model": True,
         "speaker_windows": True,
         "campplus": True,
         "none": False,

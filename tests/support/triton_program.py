@@ -52,7 +52,7 @@ def told(client: Any, folder: Path) -> None:
             "ready": client.is_server_ready(),
             "models": {
                 name: client.is_model_ready(name)
-                for name in ("speaker", "speaker_windows", "campplus", "none")
+                for name in ("speaker", "speaker_model", "speaker_windows", "campplus", "none")
             },
             "versions": [client.is_model_ready("speaker", version) for version in ("1", "2")],
             "server": client.get_server_metadata(as_json=True),
