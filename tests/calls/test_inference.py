@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import ArrayLike
 from speakerd_server.calls.hearing import Hearing
 from speakerd_server.calls.inference import Inference
+from speakerd_server.calls.inference_values import InferenceRequest
 from speakerd_server.cards import Bundle
 from speakerd_server.engine.lanes import Lanes
 from speakerd_server.errors import (
@@ -19,12 +20,14 @@ from speakerd_server.errors import (
     EmbeddingInvalid,
     InvalidInput,
     ModelUnknown,
+    TensorInvalid,
     TooManyCalls,
 )
+from speakerd_server.models.front_end import front_end
 from speakerd_server.values import AudioFormat, Encoding, Float32
 from support.administered import SMALL_DIM, Administered, until
 from support.batching import Gated, window
-from support.inferring import embeddings, inferring, utterances, windows
+from support.inferring import embeddings, inferring, tensor, utterances, windows
 from support.signals import noise
 
 pytestmark = pytest.mark.timeout(60)
@@ -80,6 +83,25 @@ async def test_windows_get_what_the_engine_gives(tmp_path: Path) -> None:
         expected = [await one.serving.models.default.engine.submit(each) for each in given_]
         found = embeddings(await inference.infer(windows(*given_)))
         assert alike(found, expected)
+
+
+async def test_features_get_the_embedding_of_the_audio_they_were_made_of(tmp_path: Path) -> None:
+    async with inferring(tmp_path) as (inference, one):
+        signals = [noise(8_000, seed) for seed in range(3)]
+        expected = embeddings(await inference.infer(utterances(*signals)))
+        made = [front_end(one.serving.models.default.card.front_end).log_mel(x) for x in signals]
+        features = np.stack([each - each.mean(0) for each in made])
+        asked = [InferenceRequest("speaker_model", "", (tensor("feats", features),))]
+        asked.append(InferenceRequest("small.network", "1", asked[0].inputs))
+        for request in asked:
+            reply = await inference.infer(request)
+            (output,) = reply.outputs
+            assert (reply.model, reply.version, output.name) == (request.model, "1", "embs")
+            assert alike(embeddings(reply), expected)
+        (counts,) = inference.statistics("speaker_model", "")
+        assert (counts.inference_count, counts.success.count) == (3, 1)
+        with pytest.raises(TensorInvalid, match="unexpected inference input 'WAV'"):
+            await inference.infer(utterances(noise(800), model="small.network"))
 
 
 async def test_name_version_and_id_come_back(tmp_path: Path) -> None:
@@ -190,9 +212,15 @@ async def test_statistics_are_kept_apart_for_every_model(tmp_path: Path) -> None
         await inference.infer(windows(window(1)))
         every = inference.statistics("", "")
         counts = [(one.name, one.version, one.inference_count) for one in every]
-        assert counts == [("small", "1", 1), ("speaker", "1", 2), ("speaker_windows", "1", 1)]
-        assert all(1 <= one.execution_count <= one.inference_count for one in every)
-        assert all(one.compute_infer.ns > 0 for one in every)
+        assert counts == [
+            ("small", "1", 1),
+            ("speaker", "1", 2),
+            ("speaker_model", "1", 0),
+            ("speaker_windows", "1", 1),
+        ]
+        asked = [one for one in every if one.inference_count]
+        assert all(1 <= one.execution_count <= one.inference_count for one in asked)
+        assert all(one.compute_infer.ns > 0 for one in asked)
         (same,) = inference.statistics("small", "1")
         assert same == every[0]
         with pytest.raises(ModelUnknown):

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 from speakerd_server import __version__
-from speakerd_server.calls.inference_catalog import served
+from speakerd_server.calls.inference_catalog import OVER_DEFAULT, served
 from speakerd_server.calls.inference_values import ModelListing, TensorDescription
+from speakerd_server.cards import Bundle
+from speakerd_server.engine.lanes import Lanes
 from speakerd_server.errors import (
     FieldInvalid,
     InferenceUnsupported,
@@ -14,7 +16,7 @@ from speakerd_server.errors import (
     ModelUnknown,
     SpeakerdError,
 )
-from support.administered import SMALL_DIM
+from support.administered import SMALL_DIM, opened
 from support.bundles import damage, small_bundle
 from support.inferring import embeddings, inferring, utterances
 from support.signals import noise
@@ -81,6 +83,7 @@ async def test_the_index_has_what_is_loaded_and_what_could_be(tmp_path: Path) ->
             ModelListing("small", "1", READY),
             ModelListing("small", "2", "UNAVAILABLE", "not loaded"),
             ModelListing("speaker", "1", READY),
+            ModelListing("speaker_model", "1", READY),
             ModelListing("speaker_windows", "1", READY),
         ]
         assert await inference.index(ready=True) == [x for x in before if x.state == READY]
@@ -99,7 +102,7 @@ async def test_a_folder_of_models_that_is_gone_leaves_the_shipped_ones(tmp_path:
     async with inferring(tmp_path) as (inference, one):
         one.folder.rename(tmp_path / "elsewhere")
         names = [each.name for each in await inference.index()]
-        assert names == ["campplus", "campplus-int8", "small", "speaker", "speaker_windows"]
+        assert names == ["campplus", "campplus-int8", "small", *OVER_DEFAULT]
 
 
 async def test_a_bundle_can_be_loaded_asked_and_unloaded_by_its_name(tmp_path: Path) -> None:
@@ -139,6 +142,52 @@ async def test_what_cannot_be_loaded_or_unloaded_is_refused_by_name(tmp_path: Pa
         for name, kind in unloads:
             with pytest.raises(kind):
                 await inference.unload(name)
+
+
+async def test_the_network_is_loaded_when_it_is_asked_for_and_by_its_models_name(
+    tmp_path: Path,
+) -> None:
+    async with inferring(tmp_path) as (inference, one):
+        models, small = one.serving.models, one.serving.models.default
+        assert models.find("small.network/1") is None
+        assert inference.model_ready("speaker_model", "")
+        described = inference.metadata("speaker_model", "1")
+        assert described.inputs == (TensorDescription("feats", "FP32", (-1, -1, 80)),)
+        assert described.outputs == (TensorDescription("embs", "FP32", (-1, SMALL_DIM)),)
+        await inference.load("speaker_model")
+        assert models.find("small.network/1") is not None
+        assert await inference.network(small) == "small.network/1"
+        assert ModelListing("small.network", "1", READY) in await inference.index()
+        assert inference.metadata("small.network", "").inputs == described.inputs
+        await inference.unload("speaker_model")
+        assert models.find("small.network/1") is None
+        assert inference.model_ready("speaker_model", "")
+
+
+async def test_a_network_that_cannot_be_had_is_listed_with_the_reason_and_not_tried_again(
+    tmp_path: Path,
+) -> None:
+    opens = 0
+
+    def open_lanes(bundle: Bundle) -> Lanes:
+        nonlocal opens
+        opens += 1
+        if bundle.card.identity.name.endswith(".network"):
+            raise ModelRefused("small.network/1", "no room for it")
+        return opened(bundle)
+
+    async with inferring(tmp_path, open_lanes=open_lanes) as (inference, one):
+        small = one.serving.models.default
+        for _ in range(3):
+            with pytest.raises(ModelRefused, match="no room for it"):
+                await inference.network(small)
+        assert opens == 2
+        listed = ModelListing("speaker_model", "1", "UNAVAILABLE", "no room for it")
+        assert listed in await inference.index()
+        assert not inference.model_ready("speaker_model", "")
+        with pytest.raises(ModelRefused):
+            await inference.load("speaker_model")
+        assert opens == 3
 
 
 def test_models_over_the_default_have_one_version_and_bundles_their_own() -> None:

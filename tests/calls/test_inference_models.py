@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 from speakerd_server.calls.inference_models import (
+    FEATURES,
     LONGEST_FRAMES,
     UTTERANCES,
     WINDOWS,
@@ -49,7 +50,7 @@ def loud_samples() -> float:
 def test_every_row_of_the_batch_is_the_window_of_its_samples_and_shares_their_memory() -> None:
     signals = [noise(2_345, seed) for seed in range(3)]
     request = utterances(*signals)
-    read = UTTERANCES.read(request, LIMIT)
+    read = UTTERANCES.read(request, CARD, LIMIT)
     assert len(read) == 3
     memory = np.frombuffer(request.inputs[0].data, np.float32)
     for inputs, signal in zip(read, signals, strict=True):
@@ -72,7 +73,7 @@ def test_whatever_a_tensor_says_of_itself_it_is_read_rightly_or_refused_by_name(
 ) -> None:
     request = asked(Tensor(name, datatype, tuple(shape), data))
     try:
-        read = UTTERANCES.read(request, LIMIT)
+        read = UTTERANCES.read(request, CARD, LIMIT)
     except (TensorInvalid, BatchSizeInvalid):
         is_right = name == "WAV" and datatype == "FP32" and len(shape) == 2
         assert not (
@@ -101,7 +102,7 @@ def test_whatever_a_tensor_says_of_itself_it_is_read_rightly_or_refused_by_name(
 )
 def test_a_wrong_tensor_is_told_what_was_expected(given_: dict[str, Any], said: str) -> None:
     with pytest.raises(TensorInvalid) as refused:
-        UTTERANCES.read(asked(tensor("WAV", noise(720)[None], **given_)), LIMIT)
+        UTTERANCES.read(asked(tensor("WAV", noise(720)[None], **given_)), CARD, LIMIT)
     assert said in str(refused.value)
     assert refused.value.field == given_.get("name", "WAV")
 
@@ -109,36 +110,36 @@ def test_a_wrong_tensor_is_told_what_was_expected(given_: dict[str, Any], said: 
 @pytest.mark.parametrize("batch", [0, LIMIT + 1])
 def test_no_utterances_and_too_many_are_refused_with_the_limit(batch: int) -> None:
     with pytest.raises(BatchSizeInvalid) as refused:
-        UTTERANCES.read(asked(tensor("WAV", np.zeros((batch, 720), np.float32))), LIMIT)
+        UTTERANCES.read(asked(tensor("WAV", np.zeros((batch, 720), np.float32))), CARD, LIMIT)
     assert (refused.value.size, refused.value.limit) == (batch, LIMIT)
-    assert len(UTTERANCES.read(utterances(*[noise(720)] * LIMIT), LIMIT)) == LIMIT
+    assert len(UTTERANCES.read(utterances(*[noise(720)] * LIMIT), CARD, LIMIT)) == LIMIT
 
 
 def test_inputs_must_all_be_there_once() -> None:
     wav = tensor("WAV", noise(720)[None])
     for inputs in ((), (wav, wav)):
         with pytest.raises(TensorInvalid, match="expected 1 inputs but got"):
-            UTTERANCES.read(asked(*inputs), LIMIT)
+            UTTERANCES.read(asked(*inputs), CARD, LIMIT)
     pcm = tensor("pcm", noise(720)[None])
     with pytest.raises(TensorInvalid, match=r"missing required input\(s\) \['rows'\]"):
-        WINDOWS.read(asked(pcm), LIMIT)
+        WINDOWS.read(asked(pcm), CARD, LIMIT)
     rows = tensor("rows", np.zeros((2, 3), np.int64))
     with pytest.raises(TensorInvalid, match="batch size does not match"):
-        WINDOWS.read(asked(pcm, rows), LIMIT)
+        WINDOWS.read(asked(pcm, rows), CARD, LIMIT)
 
 
 def test_the_order_of_inputs_does_not_matter() -> None:
     pcm, rows = tensor("pcm", noise(720)[None]), tensor("rows", np.arange(3)[None])
     for inputs in ((pcm, rows), (rows, pcm)):
-        ((samples, frames),) = WINDOWS.read(asked(*inputs), LIMIT)
+        ((samples, frames),) = WINDOWS.read(asked(*inputs), CARD, LIMIT)
         assert (samples.size, frames.size) == (720, 3)
 
 
 def test_outputs_can_be_named_and_no_others() -> None:
     wav = tensor("WAV", noise(720)[None])
-    UTTERANCES.read(asked(wav, outputs=(WantedOutput("EMBEDDINGS"),)), LIMIT)
+    UTTERANCES.read(asked(wav, outputs=(WantedOutput("EMBEDDINGS"),)), CARD, LIMIT)
     with pytest.raises(TensorInvalid, match="unexpected inference output 'embs'"):
-        UTTERANCES.read(asked(wav, outputs=(WantedOutput("embs"),)), LIMIT)
+        UTTERANCES.read(asked(wav, outputs=(WantedOutput("embs"),)), CARD, LIMIT)
 
 
 def test_samples_beyond_full_scale_are_taken_and_counted() -> None:
@@ -189,6 +190,36 @@ def test_rows_pick_frames_that_are_there_or_are_refused(samples: int, rows: list
     assert np.array_equal(window.pcm, signal)
 
 
+def test_features_become_a_window_that_has_them_first_and_a_row_for_each_frame() -> None:
+    for frames in (3, 4, 5, 200):
+        features = np.random.default_rng(0).standard_normal((2, frames, 80)).astype(np.float32)
+        for inputs, one in zip(
+            FEATURES.read(asked(tensor("feats", features)), CARD, LIMIT), features, strict=True
+        ):
+            window = FEATURES.window(inputs, CARD)
+            assert window.rows.tolist() == list(range(frames))
+            assert np.array_equal(window.pcm[: one.size], one.reshape(-1))
+            assert window.pcm.size == max(400, one.size)
+
+
+def test_features_that_are_none_are_refused_by_name() -> None:
+    good = np.random.default_rng(0).standard_normal((9, 80)).astype(np.float32)
+    bad = good.copy()
+    bad[4, 7] = np.nan
+    cases: list[tuple[np.ndarray[Any, np.dtype[Any]], type[SpeakerdError]]] = [
+        (good[:2], TensorInvalid),
+        (np.resize(good, (LONGEST_FRAMES + 1, 80)), TensorInvalid),
+        (bad, TensorInvalid),
+        (np.zeros_like(good), AudioWithoutVoice),
+        (np.repeat(good[:1], 9, 0), AudioWithoutVoice),
+    ]
+    for features, kind in cases:
+        with pytest.raises(kind):
+            FEATURES.window((features,), CARD)
+    with pytest.raises(TensorInvalid, match=r"Expected \[-1,-1,80\], got \[1,9,40\]"):
+        FEATURES.read(asked(tensor("feats", good[None, :, :40])), CARD, LIMIT)
+
+
 def test_windows_beyond_a_minute_are_refused() -> None:
     rows = np.arange(LONGEST_FRAMES)
     samples = noise(16_000 * 60 + 720)
@@ -228,5 +259,5 @@ def test_parameters_that_change_nothing_are_ignored() -> None:
 
 
 def test_an_error_about_audio_says_of_which_utterance() -> None:
-    assert in_utterance(NoAudio(), UTTERANCES, 3).field == "WAV[3]"
-    assert in_utterance(TensorInvalid("rows", "a problem"), WINDOWS, 3).field == "rows"
+    assert in_utterance(NoAudio(), "WAV", 3).field == "WAV[3]"
+    assert in_utterance(TensorInvalid("rows", "a problem"), "pcm", 3).field == "rows"

@@ -148,7 +148,20 @@ def test_metadata_have_the_batch_and_configurations_do_not() -> None:
 
 def test_every_count_has_its_place() -> None:
     parts = [Spent(n, 1000 + n) for n in range(6)]
-    value = ModelStatistics("some", "1", 5, 6, 7, *parts, {4: Spent(8, 9)})
+    value = ModelStatistics(
+        "some",
+        "1",
+        5,
+        6,
+        7,
+        parts[0],
+        parts[1],
+        parts[2],
+        parts[3],
+        parts[4],
+        parts[5],
+        {4: Spent(8, 9)},
+    )
     found = kserve_convert.statistics(value)
     assert (found.name, found.version, found.last_inference) == ("some", "1", 5)
     assert (found.inference_count, found.execution_count) == (6, 7)

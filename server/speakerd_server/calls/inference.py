@@ -13,6 +13,7 @@ import numpy as np
 
 from speakerd_server.calls.administration import Administration
 from speakerd_server.calls.inference_catalog import (
+    FEATURES_MODEL,
     OVER_DEFAULT,
     THEIR_VERSION,
     Catalog,
@@ -20,7 +21,7 @@ from speakerd_server.calls.inference_catalog import (
     Served,
     served,
 )
-from speakerd_server.calls.inference_models import check_supported, in_utterance
+from speakerd_server.calls.inference_models import Form, check_supported, in_utterance
 from speakerd_server.calls.inference_statistics import Begun, ModelCounts
 from speakerd_server.calls.inference_values import (
     InferenceReply,
@@ -30,6 +31,7 @@ from speakerd_server.calls.inference_values import (
 )
 from speakerd_server.calls.models import LoadedModel
 from speakerd_server.calls.serving import Serving
+from speakerd_server.cards import Card
 from speakerd_server.engine.engine import Engine
 from speakerd_server.errors import InvalidInput
 from speakerd_server.pipeline import drop
@@ -80,8 +82,8 @@ class Inference(Catalog):
             except BaseException:
                 counts.failed(arrived_s)
                 raise
-            shape = done.embeddings.shape
-            tensor = Tensor(model.form.output, "FP32", shape, done.embeddings.tobytes())
+            shape, name = done.embeddings.shape, model.form(loaded).output
+            tensor = Tensor(name, "FP32", shape, done.embeddings.tobytes())
             counts.answered(arrived_s, done.ready_s, done.embedded_s, done.begun)
         return InferenceReply(request.model, version, request.id, (tensor,))
 
@@ -106,21 +108,26 @@ class Inference(Catalog):
         check_supported(request)
         size_bytes = sum(memoryview(one.data).nbytes for one in request.inputs)
         with self.serving.places.unary(size_bytes):
-            windows = await self._windows(request, model, loaded, size_bytes)
+            windows = await self._windows(request, model.form(loaded), loaded.card, size_bytes)
             begun = [Begun() for _ in windows]
             ready_s = time.monotonic()
-            embeddings = await _embeddings(loaded.engine, windows, begun)
+            if model.name == FEATURES_MODEL:
+                with self.serving.models.held(await self.network(loaded)) as network:
+                    embeddings = await _embeddings(network.engine, windows, begun)
+            else:
+                embeddings = await _embeddings(loaded.engine, windows, begun)
         return _Embedded(embeddings, ready_s, time.monotonic(), begun)
 
     async def _windows(
-        self, request: InferenceRequest, model: Served, loaded: LoadedModel, size_bytes: int
+        self, request: InferenceRequest, form: Form, card: Card, size_bytes: int
     ) -> list[Window]:
         windows = []
-        for number, inputs in enumerate(model.form.read(request, self.settings.maximum_batch)):
+        utterances = form.read(request, card, self.settings.maximum_batch)
+        for number, inputs in enumerate(utterances):
             try:
-                windows.append(model.form.window(inputs, loaded.card))
+                windows.append(form.window(inputs, card))
             except InvalidInput as error:
-                raise in_utterance(error, model.form, number) from None
+                raise in_utterance(error, form.inputs(card)[0].name, number) from None
             if size_bytes > _SHORT_BYTES:
                 await asyncio.sleep(0)
         return windows

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from speakerd_server import __version__
 from speakerd_server.calls.administration import Administration, ModelState, ModelStatus
-from speakerd_server.calls.inference_models import UTTERANCES, WINDOWS, Form
+from speakerd_server.calls.inference_models import FEATURES, UTTERANCES, WINDOWS, Form
 from speakerd_server.calls.inference_values import (
     ModelConfiguration,
     ModelDescription,
@@ -19,10 +19,12 @@ from speakerd_server.calls.inference_values import (
     ServerDescription,
 )
 from speakerd_server.calls.models import LoadedModel
+from speakerd_server.calls.networks import missing_for_networks, network_reference, takes_features
 from speakerd_server.calls.serving import Serving
 from speakerd_server.errors import (
     FieldInvalid,
     InferenceUnsupported,
+    ModelRefused,
     ModelUnknown,
     ModelUnusable,
 )
@@ -35,8 +37,9 @@ EXTENSIONS = (
     "parameters",
     "statistics",
 )
+FEATURES_MODEL = "speaker_model"
 OVER_DEFAULT: Mapping[str, Form] = MappingProxyType(
-    {"speaker": UTTERANCES, "speaker_windows": WINDOWS}
+    {"speaker": UTTERANCES, FEATURES_MODEL: FEATURES, "speaker_windows": WINDOWS}
 )
 """Models over the bundle of calls that name none."""
 THEIR_VERSION = "1"
@@ -59,10 +62,14 @@ class Served:
     """As asked."""
     version: str
     """As asked."""
-    form: Form
-    """What it takes and gives."""
     reference: str
     """Of its bundle; empty: the one of calls that name none."""
+
+    def form(self, loaded: LoadedModel) -> Form:
+        """Say what it takes and gives."""
+        if not self.reference:
+            return OVER_DEFAULT[self.name]
+        return FEATURES if takes_features(loaded.card) else UTTERANCES
 
     def key(self, loaded: LoadedModel) -> tuple[str, str]:
         """Give name and version under which it is listed."""
@@ -79,10 +86,10 @@ def served(name: str, version: str) -> Served:
     if name in OVER_DEFAULT:
         if version not in ("", THEIR_VERSION):
             raise ModelUnknown.for_inference(name, version)
-        return Served(name, version, OVER_DEFAULT[name], "")
+        return Served(name, version, "")
     if not name:
         raise ModelUnknown.for_inference(name, version)
-    return Served(name, version, UTTERANCES, f"{name}/{version}" if version else name)
+    return Served(name, version, f"{name}/{version}" if version else name)
 
 
 class Catalog:
@@ -104,6 +111,7 @@ class Catalog:
     ) -> None:
         self.serving, self._administration = serving, administration
         self.settings, self._folder = settings, folder
+        self._refused: dict[str, str] = {}
         self.well = False
         """Whether calls are taken, as health says it."""
 
@@ -117,6 +125,8 @@ class Catalog:
 
     def model_ready(self, name: str, version: str) -> bool:
         """Tell whether requests can mean a model."""
+        if name == FEATURES_MODEL and self._why_no_features():
+            return False
         try:
             with self.held(served(name, version)):
                 return self.ready()
@@ -131,7 +141,7 @@ class Catalog:
         """Say what a model takes and gives; raises ModelUnknown."""
         model = served(name, version)
         with self.held(model) as loaded:
-            bare, _ = model.key(loaded)
+            bare, form = model.key(loaded)[0], model.form(loaded)
             versions = [
                 one.card.identity.version
                 for one in self.serving.models
@@ -143,8 +153,8 @@ class Catalog:
                 if model.reference
                 else (THEIR_VERSION,),
                 platform="speakerd",
-                inputs=model.form.inputs,
-                outputs=model.form.outputs(loaded.card.dim),
+                inputs=form.inputs(loaded.card),
+                outputs=form.outputs(loaded.card.dim),
             )
 
     async def config(self, name: str, version: str) -> ModelConfiguration:
@@ -187,7 +197,10 @@ class Catalog:
         _check_name(name)
         if with_parameters:
             raise InferenceUnsupported("parameters of a load: a bundle is configured by its card")
-        if name not in OVER_DEFAULT:
+        if name == FEATURES_MODEL:
+            self._refused.clear()
+            await self.network(self.serving.models.default)
+        elif name not in OVER_DEFAULT:
             await self._administration.load_model(name, "", make_default=False)
 
     async def unload(self, name: str) -> None:
@@ -196,6 +209,8 @@ class Catalog:
         Raises FieldInvalid, InferenceUnsupported, ModelUnknown and ModelIsDefault.
         """
         _check_name(name)
+        if name == FEATURES_MODEL:
+            name = network_reference(self.serving.models.default.card.identity)
         if name in OVER_DEFAULT:
             raise InferenceUnsupported(f"unloading '{name}', which is the default model's")
         await self._administration.unload_model(name)
@@ -211,8 +226,30 @@ class Catalog:
         with models.held(model.reference) as loaded:
             yield loaded
 
+    async def network(self, loaded: LoadedModel) -> str:
+        """Give the reference of a bundle's network, which is loaded the first time.
+
+        Raises ModelRefused; again, without another try, until it is loaded by its name.
+        """
+        reference = network_reference(loaded.card.identity)
+        if self.serving.models.find(reference) is None:
+            if reference in self._refused:
+                raise ModelRefused(reference, self._refused[reference])
+            try:
+                await self._administration.load_model(reference, "", make_default=False)
+            except ModelRefused as error:
+                self._refused[reference] = error.problem
+                raise
+        return reference
+
+    def _why_no_features(self) -> str:
+        """Say why nobody can have the network of the default bundle; empty: one can."""
+        reference = network_reference(self.serving.models.default.card.identity)
+        return self._refused.get(reference, "") or missing_for_networks()
+
     def _listing(self, name: str) -> ModelListing:
-        return ModelListing(name, THEIR_VERSION, "READY")
+        reason = self._why_no_features() if name == FEATURES_MODEL else ""
+        return ModelListing(name, THEIR_VERSION, "UNAVAILABLE" if reason else "READY", reason)
 
 
 def _listed(state: ModelState) -> ModelListing:

@@ -35,6 +35,7 @@ from speakerd_server.windows.arithmetic import (
     SHIFT_SAMPLES,
     frame_count,
 )
+from speakerd_server.windows.slicer import rows_in_order
 from speakerd_server.windows.variance import varies
 from speakerd_server.windows.whole import whole_window
 
@@ -50,8 +51,8 @@ _MOST_WINDOW_SAMPLES = LONGEST_WINDOW_SAMPLES + FRAME_SAMPLES + 2 * SHIFT_SAMPLE
 class Form:
     """What a kind of model takes and gives."""
 
-    inputs: tuple[TensorDescription, ...]
-    """All must be given."""
+    inputs: Callable[[Card], tuple[TensorDescription, ...]]
+    """Describes what must be given, all of it."""
     output: str
     """Name of the embeddings, FP32 [B, dim]."""
     window: Callable[[tuple[Array, ...], Card], Window]
@@ -61,15 +62,18 @@ class Form:
         """Describe what it gives."""
         return (TensorDescription(self.output, "FP32", (-1, dim)),)
 
-    def read(self, request: InferenceRequest, maximum_batch: int) -> list[tuple[Array, ...]]:
+    def read(
+        self, request: InferenceRequest, card: Card, maximum_batch: int
+    ) -> list[tuple[Array, ...]]:
         """Give the inputs of each utterance, over the request's own memory.
 
         Raises TensorInvalid, BatchSizeInvalid and InferenceUnsupported.
         """
         given = {one.name: one for one in request.inputs}
-        self._check_names(request, given)
-        tensors = [given[one.name] for one in self.inputs]
-        for described, tensor in zip(self.inputs, tensors, strict=True):
+        inputs = self.inputs(card)
+        self._check_names(request, given, [one.name for one in inputs])
+        tensors = [given[one.name] for one in inputs]
+        for described, tensor in zip(inputs, tensors, strict=True):
             _check_kind(described, tensor, request.model)
             batch = tensor.shape[0]
             if not 1 <= batch <= maximum_batch:
@@ -83,8 +87,9 @@ class Form:
         arrays = [_array(one, request.model) for one in tensors]
         return list(zip(*arrays, strict=True))
 
-    def _check_names(self, request: InferenceRequest, given: dict[str, Tensor]) -> None:
-        wanted = [one.name for one in self.inputs]
+    def _check_names(
+        self, request: InferenceRequest, given: dict[str, Tensor], wanted: list[str]
+    ) -> None:
         for tensor in request.inputs:
             if tensor.name not in wanted:
                 problem = (
@@ -190,6 +195,23 @@ def _window(inputs: tuple[Array, ...], card: Card) -> Window:
     return _varying(Window(0, samples, rows, samples.size))
 
 
+def _features(inputs: tuple[Array, ...], card: Card) -> Window:
+    (features,) = inputs
+    frames = len(features)
+    if not card.min_frames <= frames <= LONGEST_FRAMES:
+        raise TensorInvalid(
+            "feats", f"'feats' has {frames} frames, not {card.min_frames} to {LONGEST_FRAMES}"
+        )
+    if not np.isfinite(features).all():
+        raise TensorInvalid("feats", "a value of 'feats' is NaN or infinite")
+    if not (features != features[0]).any():
+        raise AudioWithoutVoice(1)
+    values = features.reshape(-1)
+    if values.size < FRAME_SAMPLES:
+        values = np.pad(values, (0, FRAME_SAMPLES - values.size))
+    return Window(0, values, rows_in_order(frames), 0)
+
+
 def _check_loudness(samples: Float32) -> None:
     if check_samples(samples) > _FULL_SCALE:
         metrics.LOUD_SAMPLES.inc(int(np.count_nonzero(np.abs(samples) > _FULL_SCALE)))
@@ -202,18 +224,23 @@ def _varying(window: Window) -> Window:
     return window
 
 
-def in_utterance(error: InvalidInput, form: Form, number: int) -> InvalidInput:
+def in_utterance(error: InvalidInput, name: str, number: int) -> InvalidInput:
     """Let an error about audio say in which input, and of which utterance, it is."""
     if error.field == "audio":
-        error.field = f"{form.inputs[0].name}[{number}]"
+        error.field = f"{name}[{number}]"
     return error
 
 
-UTTERANCES = Form((TensorDescription("WAV", "FP32", (-1, -1)),), "EMBEDDINGS", _utterance)
+_WAV = (TensorDescription("WAV", "FP32", (-1, -1)),)
+_PCM = (TensorDescription("pcm", "FP32", (-1, -1)), TensorDescription("rows", "INT64", (-1, -1)))
+
+UTTERANCES = Form(lambda _: _WAV, "EMBEDDINGS", _utterance)
 """Whole utterances of samples in [-1, 1] at 16 kHz, each to one embedding."""
-WINDOWS = Form(
-    (TensorDescription("pcm", "FP32", (-1, -1)), TensorDescription("rows", "INT64", (-1, -1))),
-    "embeddings",
-    _window,
-)
+WINDOWS = Form(lambda _: _PCM, "embeddings", _window)
 """Windows as an engine takes them, each to one embedding."""
+FEATURES = Form(
+    lambda card: (TensorDescription("feats", "FP32", (-1, -1, card.front_end.mel_bins)),),
+    "embs",
+    _features,
+)
+"""Whole utterances of log-mel features, their mean over time removed, each to one embedding."""
