@@ -14,7 +14,7 @@ SpeakerdError
 ├── Exhausted                    TooManyStreams  TooManyCalls  EngineBusy  EngineQueueFull
 │                                StoreFull  StoreBusy
 ├── NotAvailable                 Draining  EngineDead  EngineLost  DeviceLost  StoreUnavailable
-│                                ErasureIncomplete
+│                                StoreInterrupted  ErasureIncomplete
 ├── TooSlow                      StreamIdle  ClientNotReading
 ├── EngineFailed                 BatchFailed  EmbeddingInvalid  DeviceOutOfMemory
 ├── StoreCorrupt
@@ -566,6 +566,19 @@ class StoreUnavailable(NotAvailable):
     def __init__(self, cause: str) -> None:
         self.cause = cause
         super().__init__(f"the enrolment store cannot be used now ({cause}); nothing was changed")
+
+
+class StoreInterrupted(NotAvailable):
+    """The store's process ended between taking a change and answering it."""
+
+    reason = "STORE_INTERRUPTED"
+    retry_after_s = None
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the enrolment store ended while it worked on this change, which may or may not have"
+            " been made; look at the speaker before you send it again"
+        )
 
 
 class ErasureIncomplete(NotAvailable):

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from speakerd_server.errors import StoreBusy, StoreUnavailable
+from speakerd_server.errors import StoreBusy, StoreInterrupted, StoreUnavailable
 from speakerd_server.processes.link import Link, LinkLost
-from speakerd_server.processes.store_port import Forget, StoreCall
+from speakerd_server.processes.store_port import CHANGES, Forget, StoreCall
 from speakerd_server.store.answers import Enrolled, SearchResult
 from speakerd_server.values import ModelIdentity, NewRecording, Speaker, SpeakerState, Voiceprint
 
@@ -141,6 +141,8 @@ class RemoteEnrolments:
         try:
             return await self._link.ask(StoreCall(method, arguments))
         except LinkLost:
+            if method in CHANGES:
+                raise StoreInterrupted from None
             raise StoreUnavailable(_NOT_THERE) from None
         finally:
             self._pending -= 1
