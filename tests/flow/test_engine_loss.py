@@ -48,14 +48,8 @@ def engine(stubs: wire.Stubs) -> admin_pb2.Process:
 def finals(calls: list[fleet.LiveCall]) -> tuple[list[pb.VerificationResult], list[wire.Refusal]]:
     """End all calls; gives how they ended, well and otherwise."""
 
-    def ended(call: fleet.LiveCall) -> pb.VerificationResult | wire.Refusal:
-        try:
-            return call.end()
-        except grpc.RpcError as error:
-            return wire.refusal(error)
-
     with ThreadPoolExecutor(len(calls)) as pool:
-        results = list(pool.map(ended, calls))
+        results = list(pool.map(fleet.ended, calls))
     return (
         [one for one in results if isinstance(one, pb.VerificationResult)],
         [one for one in results if isinstance(one, wire.Refusal)],

@@ -121,6 +121,14 @@ class LiveCall:
         self._messages.put(None)
 
 
+def ended(call: LiveCall) -> pb.VerificationResult | wire.Refusal:
+    """End the audio of a call; gives its final, or how it failed."""
+    try:
+        return call.end()
+    except grpc.RpcError as error:
+        return wire.refusal(error)
+
+
 @contextmanager
 def alone(address: str) -> Iterator[wire.Stubs]:
     """Connect by a connection of its own, which any front end may take."""
