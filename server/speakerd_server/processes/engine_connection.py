@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import os
 import pickle
 import socket
@@ -15,15 +16,17 @@ from typing import cast
 
 import numpy as np
 
-from speakerd_server.errors import EngineLost, EngineQueueFull
+from speakerd_server.errors import EngineLost, EngineQueueFull, SpeakerdError
 from speakerd_server.processes.arena import Allocator, mapped, rounded, shared_file
 from speakerd_server.processes.status_page import StatusPage
 from speakerd_server.processes.windows_shared import (
     CANCEL,
     EMBEDDED,
     HELLO,
+    MOST_VALUES,
     RECORD,
     REFUSED,
+    RELEASED,
     SUBMIT,
     Record,
     Slot,
@@ -32,7 +35,10 @@ from speakerd_server.processes.windows_shared import (
 )
 from speakerd_server.values import Float32, Window
 
+_log = logging.getLogger(__name__)
+
 _PATIENCE_S = 5.0
+_LONGEST_ERROR_BYTES = 1 << 20
 _AGAIN_S = 0.05
 USUAL_SAMPLES, USUAL_FRAMES = 32240, 198
 """Of the windows that the memory has room for `queue_windows` of."""
@@ -172,10 +178,13 @@ class EngineConnection:
             connection.connect(str(self._path))
             socket.send_fds(connection, [HELLO], [self._descriptor])
             content, descriptors, _, _ = socket.recv_fds(connection, len(HELLO), 1)
-            if content != HELLO or len(descriptors) != 1:
-                raise ValueError("no engine of this daemon")
-            status = StatusPage(descriptors[0])
-            os.close(descriptors[0])
+            try:
+                if content != HELLO or len(descriptors) != 1 or self._closed:
+                    raise ValueError("no engine of this daemon")
+                status = StatusPage(descriptors[0])
+            finally:
+                for descriptor in descriptors:
+                    os.close(descriptor)
             connection.setblocking(False)
         except BaseException:
             connection.close()
@@ -192,34 +201,46 @@ class EngineConnection:
         self._transport, self._status, self._lost_at_s = None, None, time.monotonic()
         jobs, self._jobs = list(self._jobs.values()), {}
         self._allocator = Allocator(self._size_bytes)
-        if self._closed:
-            return
-        self.open()
+        if not self._closed:
+            self.open()
         orphans = []
         for job in jobs:
             if job.future.done():
                 continue
-            if job.slot is not None and job.slot.taken:
+            if self._closed or (job.slot is not None and job.slot.taken):
                 job.future.set_exception(EngineLost(self.name))
             else:
                 orphans.append(job)
         self._on_orphans(orphans)
 
     def answered(self, record: Record, content: bytes) -> None:
-        """Hand out what the engine answered."""
-        job = self._jobs.pop(record.job)
-        embedding = None
-        if record.kind == EMBEDDED and job.slot is not None:
-            embedding = job.slot.embedding(record.samples)
+        """Hand out what the engine answered; one to a window that it does not have is ignored.
+
+        Raises ValueError, or anything else, where the answer cannot be read.
+        """
+        job = self._jobs.get(record.job)
+        if job is None or job.slot is None:
+            return
+        outcome = self._outcome(record, job.slot, content)
+        del self._jobs[record.job]
         self._allocator.give_back(job.offset, job.size_bytes)
         if job.future.done():
             return
-        if embedding is not None:
-            job.future.set_result(embedding)
-        elif record.kind == REFUSED:
-            job.future.set_exception(pickle.loads(content))
+        if isinstance(outcome, SpeakerdError):
+            job.future.set_exception(outcome)
         else:
-            job.future.cancel()
+            job.future.set_result(outcome)
+
+    def _outcome(self, record: Record, slot: Slot, content: bytes) -> Float32 | SpeakerdError:
+        if record.kind == EMBEDDED and 0 < record.samples <= MOST_VALUES:
+            return slot.embedding(record.samples)
+        if record.kind == REFUSED:
+            error = pickle.loads(content)
+            if isinstance(error, SpeakerdError):
+                return error
+        elif record.kind == RELEASED:
+            return EngineLost(self.name)
+        raise ValueError(f"{record} is nothing that an engine answers")
 
 
 class _Answers(asyncio.Protocol):
@@ -228,20 +249,35 @@ class _Answers(asyncio.Protocol):
     def __init__(self, connection: EngineConnection) -> None:
         self._connection = connection
         self._received = bytearray()
+        self._transport: asyncio.WriteTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._connection.up(cast(asyncio.WriteTransport, transport))
+        self._transport = cast(asyncio.WriteTransport, transport)
+        self._connection.up(self._transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._connection.down()
 
     def data_received(self, data: bytes) -> None:
-        received = self._received
-        received += data
-        at = 0
+        self._received += data
+        try:
+            self._read()
+        # The edge between two processes: bytes that are no answer can fail in any way.
+        except Exception as error:  # noqa: BLE001
+            cause = f"{type(error).__name__}: {error}"
+            _log.error("engine unreadable", extra={"which": self._connection.name, "cause": cause})
+            self._received.clear()
+            if self._transport is not None:
+                self._transport.abort()
+
+    def _read(self) -> None:
+        received, at = self._received, 0
         while len(received) - at >= RECORD.size:
             record = read_record(received, at)
-            end = at + RECORD.size + (record.samples if record.kind == REFUSED else 0)
+            more_bytes = record.samples if record.kind == REFUSED else 0
+            if more_bytes > _LONGEST_ERROR_BYTES:
+                raise ValueError(f"an error of {more_bytes} bytes")
+            end = at + RECORD.size + more_bytes
             if len(received) < end:
                 break
             self._connection.answered(record, bytes(received[at + RECORD.size : end]))
