@@ -10,7 +10,7 @@ import asyncio
 import atexit
 import functools
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
@@ -103,11 +103,11 @@ def _method(
 
 def _iterator(
     work: Callable[Concatenate[AsyncClient, P], AsyncIterator[R]],
-) -> Callable[Concatenate[Client, P], Iterator[R]]:
+) -> Callable[Concatenate[Client, P], Generator[R, None, None]]:
     """Make the blocking form of an asynchronous generator method."""
 
     @functools.wraps(work)
-    def method(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[R]:
+    def method(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> Generator[R, None, None]:
         items: Any = work(self.asynchronous, *args, **kwargs)
 
         async def following() -> R | None:
@@ -216,8 +216,13 @@ class Client:
     delete_speaker = _method(AsyncClient.delete_speaker)
     server_info = _method(AsyncClient.server_info)
     list_models = _method(AsyncClient.list_models)
+    load_model = _method(AsyncClient.load_model)
+    unload_model = _method(AsyncClient.unload_model)
+    drain = _method(AsyncClient.drain)
+    resume = _method(AsyncClient.resume)
     health = _method(AsyncClient.health)
     extract = _iterator(AsyncClient.extract)
+    watch_sessions = _iterator(AsyncClient.watch_sessions)
     list_speakers = _iterator(AsyncClient.list_speakers)
     verify_stream = _iterator(AsyncClient.verify_stream)
     enroll_stream = _iterator(AsyncClient.enroll_stream)

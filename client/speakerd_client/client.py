@@ -10,7 +10,6 @@ from typing import Any, Self, Unpack
 import grpc.aio
 from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 from speakerd.v1 import (
-    admin_pb2,
     admin_pb2_grpc,
     enrollment_pb2,
     enrollment_pb2_grpc,
@@ -18,19 +17,12 @@ from speakerd.v1 import (
     verification_pb2_grpc,
 )
 
-from speakerd_client import convert, extracting
+from speakerd_client import administration, convert, extracting
 from speakerd_client.audio import Audio, AudioFormat
 from speakerd_client.calls import EnrollmentCall, VerificationCall, exchange
 from speakerd_client.checks import require, require_address
 from speakerd_client.errors import CallEnded
-from speakerd_client.records import (
-    Enrollment,
-    EnrollmentProgress,
-    Health,
-    Model,
-    ServerInfo,
-    Speaker,
-)
+from speakerd_client.records import Enrollment, EnrollmentProgress, Health, Speaker
 from speakerd_client.requests import (
     MESSAGE_LIMIT_BYTES,
     CompareOptions,
@@ -240,15 +232,13 @@ class AsyncClient:
         erased: int = response.recordings_erased
         return erased
 
-    async def server_info(self) -> ServerInfo:
-        """Say what the daemon is and how it does."""
-        request = admin_pb2.GetServerInfoRequest()
-        return convert.server_info(await self._unary(self._admin.GetServerInfo, request))
-
-    async def list_models(self) -> tuple[Model, ...]:
-        """Give the loaded models, by name and version."""
-        response = await self._unary(self._admin.ListModels, admin_pb2.ListModelsRequest())
-        return tuple(convert.model(each) for each in response.models)
+    server_info = administration.server_info
+    list_models = administration.list_models
+    load_model = administration.load_model
+    unload_model = administration.unload_model
+    watch_sessions = administration.watch_sessions
+    drain = administration.drain
+    resume = administration.resume
 
     async def health(self) -> Health:
         """Ask grpc.health.v1 whether the daemon takes calls.
@@ -285,10 +275,10 @@ class AsyncClient:
     def _admin(self) -> admin_pb2_grpc.AdminServiceAsyncStub:
         return admin_pb2_grpc.AdminServiceStub(self._channel)
 
-    async def _unary(self, method: Any, request: Any) -> Any:
+    async def _unary(self, method: Any, request: Any, *, longer_s: float = 0.0) -> Any:
         """Make one unary call; a failure becomes ours."""
         try:
-            return await method(request, timeout=self.timeout_s)
+            return await method(request, timeout=self.timeout_s + longer_s)
         except grpc.aio.AioRpcError as error:
             trailers = tuple(error.trailing_metadata() or ())
             status = status_of(error.code(), error.details(), trailers)

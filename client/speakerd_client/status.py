@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -28,7 +29,16 @@ _ERRORS: dict[str, type[errors.SpeakerdError]] = {
     "UNKNOWN": errors.ServerFailed,
 }
 
+CONNECTION_LOST = "CONNECTION_LOST"
+"""Reason of a call that was under way when its connection ended, such as by a crash."""
 _DETAILS_KEY = "grpc-status-details-bin"
+_LOST = re.compile(
+    "(?!failed to connect).*(socket closed|connection (reset|aborted|timed out)|broken pipe"
+    "|end of tcp stream|goaway|(keepalive|ping|watchdog) timeout|stream removed|transport closed"
+    "|endpoint clos)",
+    re.IGNORECASE | re.DOTALL,
+)
+"""What gRPC says of a connection that ended; of one that was never made it says other things."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +85,15 @@ def error_from(status: Status, address: str, request_id: str = "") -> errors.Spe
 def _without_reason(status: Status, address: str, request_id: str) -> errors.SpeakerdError:
     """Name what no daemon of ours has said: the network, a deadline of ours, another server."""
     kind = _ERRORS.get(status.code, errors.SpeakerdError)
-    message = status.message or status.code
-    if status.code == "UNAVAILABLE":
+    message, reason = status.message or status.code, ""
+    if status.code == "UNAVAILABLE" and (request_id or _LOST.match(message)):
+        kind, reason = errors.NotReachable, CONNECTION_LOST
+        message = (
+            f"the connection to the daemon at {address} was lost during the call ({message});"
+            " whether the call was carried out is not known: see that the daemon runs, then make"
+            " the call once more"
+        )
+    elif status.code == "UNAVAILABLE":
         kind = errors.NotReachable
         message = (
             f"no daemon answers at {address}; is `speakerd serve` running there? ({status.message})"
@@ -87,8 +104,9 @@ def _without_reason(status: Status, address: str, request_id: str) -> errors.Spe
     elif status.code == "DEADLINE_EXCEEDED":
         message = f"the daemon at {address} did not answer in time"
     elif status.code == "UNIMPLEMENTED":
-        message = f"what answers at {address} does not offer this call; is it a speakerd daemon?"
-    return kind(message, code=status.code, request_id=request_id)
+        message = f"what answers at {address} does not offer this call; is it a speakerd daemon,"
+        message += " and not older than this client?"
+    return kind(message, reason=reason, code=status.code, request_id=request_id)
 
 
 def _details(

@@ -50,7 +50,8 @@ def test_no_public_value_is_a_protobuf_message() -> None:
 
 
 def test_every_enum_of_answers_has_a_place_for_newer_values() -> None:
-    for name in ("Decision", "ScoreScale", "SpeakerState", "EnrollFeedback", "Health"):
+    answers = ("Decision", "ScoreScale", "SpeakerState", "EnrollFeedback", "Health", "ModelStatus")
+    for name in answers:
         kind = getattr(speakerd_client, name)
         assert issubclass(kind, enum.Enum)
         assert "OTHER" in kind.__members__
