@@ -137,14 +137,16 @@ async def watch_sessions(
         request = admin_pb2.WatchSessionsRequest(domain=domain, interval=duration(interval_s))
     limit_s = client.timeout_s + max(0.0, _INTERVAL_S if interval_s is None else interval_s)
     call = client._admin.WatchSessions(request)
+    answered = False
     try:
-        while (answer := await _next(client, call, limit_s)) is not grpc.aio.EOF:
+        while (answer := await _next(client, call, limit_s, answered)) is not grpc.aio.EOF:
+            answered = True
             yield admin_convert.live_sessions(answer)
     finally:
         call.cancel()
 
 
-async def _next(client: Administers, call: Any, limit_s: float) -> Any:
+async def _next(client: Administers, call: Any, limit_s: float, answered: bool) -> Any:
     """Take one answer, or EOF."""
     try:
         async with asyncio.timeout(limit_s):
@@ -155,7 +157,7 @@ async def _next(client: Administers, call: Any, limit_s: float) -> Any:
     except grpc.aio.AioRpcError as error:
         trailers = tuple(error.trailing_metadata() or ())
         status = status_of(error.code(), error.details(), trailers)
-        raise error_from(status, client.address) from error
+        raise error_from(status, client.address, answered=answered) from error
     except asyncio.CancelledError:
         task = asyncio.current_task()
         if task is not None and task.cancelling():

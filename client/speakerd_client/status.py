@@ -35,10 +35,10 @@ _DETAILS_KEY = "grpc-status-details-bin"
 _LOST = re.compile(
     "(?!failed to connect).*(socket closed|connection (reset|aborted|timed out)|broken pipe"
     "|end of tcp stream|goaway|(keepalive|ping|watchdog) timeout|stream removed|transport closed"
-    "|endpoint clos)",
+    "|endpoint clos|cancelling all calls)",
     re.IGNORECASE | re.DOTALL,
 )
-"""What gRPC says of a connection that ended; of one that was never made it says other things."""
+"""What gRPC says of a connection that ended, or of a server that stopped, during a call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +61,20 @@ def status_of(
     return Status(code.name, message or "", found if isinstance(found, bytes) else found.encode())
 
 
-def error_from(status: Status, address: str, request_id: str = "") -> errors.SpeakerdError:
+def error_from(
+    status: Status, address: str, request_id: str = "", *, answered: bool = False
+) -> errors.SpeakerdError:
     """Make the exception for a call that ended badly.
 
     Args:
         status: How the call ended; its code is not "OK".
         address: Whom the call was made to, for the message.
-        request_id: Id of the call, where it is known.
+        request_id: Id of the call, where it is known: the daemon has answered then.
+        answered: Whether it has answered without telling an id.
     """
     info, violations, retry_after_s = _details(status.details)
     if not info.reason:
-        return _without_reason(status, address, request_id)
+        return _without_reason(status, address, request_id, answered or bool(request_id))
     return _ERRORS.get(status.code, errors.SpeakerdError)(
         status.message,
         reason=info.reason,
@@ -82,11 +85,13 @@ def error_from(status: Status, address: str, request_id: str = "") -> errors.Spe
     )
 
 
-def _without_reason(status: Status, address: str, request_id: str) -> errors.SpeakerdError:
+def _without_reason(
+    status: Status, address: str, request_id: str, answered: bool
+) -> errors.SpeakerdError:
     """Name what no daemon of ours has said: the network, a deadline of ours, another server."""
     kind = _ERRORS.get(status.code, errors.SpeakerdError)
     message, reason = status.message or status.code, ""
-    if status.code == "UNAVAILABLE" and (request_id or _LOST.match(message)):
+    if status.code == "UNAVAILABLE" and (answered or _LOST.match(message)):
         kind, reason = errors.NotReachable, CONNECTION_LOST
         message = (
             f"the connection to the daemon at {address} was lost during the call ({message});"

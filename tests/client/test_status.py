@@ -67,6 +67,7 @@ def test_what_no_daemon_said_names_the_address(
         "GOAWAY received",
         "keepalive watchdog timeout",
         "Stream removed",
+        "Cancelling all calls",
     ],
 )
 def test_a_connection_that_ended_is_told_from_one_that_was_never_made(words: str) -> None:
@@ -82,6 +83,7 @@ def test_a_connection_that_ended_is_told_from_one_that_was_never_made(words: str
 def test_a_call_that_was_open_lost_its_connection_whatever_grpc_says_of_it() -> None:
     error = error_from(Status("UNAVAILABLE", "words to come"), ADDRESS, request_id="mine")
     assert (error.reason, error.request_id) == ("CONNECTION_LOST", "mine")
+    assert error_from(Status("UNAVAILABLE", ""), ADDRESS, answered=True).reason == "CONNECTION_LOST"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import typer
 from speakerd_client.blocking import Client
 from speakerd_client.cli import options, render
 from speakerd_client.cli.daemon_text import drain_text, status_text
+from speakerd_client.cli.live import waiting
 from speakerd_client.records import Health
 
 WAIT_EXITS = "Exits with 0 done, 1 calls still go on after --wait, 3 error, 130 interrupted."
@@ -45,7 +46,7 @@ def drain(
 
     The daemon keeps running; `speakerctl resume` takes it back into service.
     """
-    with Client(address) as client:
+    with Client(address) as client, waiting("waiting for the calls that go on"):
         state = client.drain(wait_s=wait)
     render.say(render.as_json(state) if in_json else drain_text(state))
     return CALLS_GO_ON if wait is not None and state.open_calls else 0

@@ -76,7 +76,7 @@ def _device_parts(models: Sequence[Model]) -> list[list[str]]:
     works = [(str(model.identity), work) for model in models for work in model.devices]
     if not works:
         return []
-    head = ("MODEL", "DEVICE", "STATE", "QUEUED", "MOST", "EMBEDDED", "BATCHES", "FAILED")
+    head = ("MODEL", "DEVICE", "STATE", "QUEUED", "MOST QUEUED", "EMBEDDED", "BATCHES", "FAILED")
     rows: list[tuple[str, ...]] = [(*head, "LIVE WAIT", "OFFLINE WAIT", "COMPUTE")]
     rows += [(name, *_device_cells(work)) for name, work in works]
     sizes: list[tuple[str, ...]] = [("MODEL", "DEVICE", "CHOSEN", "MEAN", "BATCHES BY WINDOWS")]

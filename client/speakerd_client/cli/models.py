@@ -10,6 +10,7 @@ from speakerd_client.admin_records import ModelLoad, ModelStatus
 from speakerd_client.blocking import Client
 from speakerd_client.cli import options, render
 from speakerd_client.cli.daemon_text import model_rows
+from speakerd_client.cli.live import waiting
 
 app = typer.Typer(
     rich_markup_mode=None, help="List the daemon's models; load and unload one while it runs."
@@ -71,10 +72,10 @@ def load(
 
     Without a version the newest one there is. A model that is loaded already stays as it is.
     """
-    with Client(address, timeout_s=_LOADING_S) as client:
-        loaded = client.load_model(
-            _reference(name, version), device=device, make_default=make_default
-        )
+    reference = _reference(name, version)
+    loading = waiting(render.printable(f"loading {reference}"))
+    with Client(address, timeout_s=_LOADING_S) as client, loading:
+        loaded = client.load_model(reference, device=device, make_default=make_default)
     render.say(render.as_json(loaded) if in_json else _load_text(loaded))
     return 0
 

@@ -19,9 +19,10 @@ from speakerd_client.cli import options, render
 from speakerd_client.cli.live import STYLES
 from speakerd_client.errors import ServerFailed
 
-_HEAD = ("CALL", "RPC", "DOMAIN", "MODEL", "SPEAKER", "WORKER", "SINCE", "AUDIO", "SPEECH")
-_COLUMNS = (*_HEAD, "WINDOWS", "DECISION")
-_DECISION = len(_COLUMNS) - 1
+_NAMES = ("CALL", "KIND", "DOMAIN", "MODEL", "SPEAKER")
+_COLUMNS = (*_NAMES, "WORKER", "SINCE", "AUDIO", "SPEECH", "WINDOWS", "DECISION")
+_SHORTENED = {"CALL", "DOMAIN", "MODEL", "SPEAKER", "DECISION"}
+"""Columns that may be cut on a narrow terminal."""
 _OTHER_LINES = 4
 """Title, head, and room for what follows."""
 
@@ -61,7 +62,8 @@ def sessions(
 
 def watch(moments: Iterator[LiveSessions], console: Console) -> None:
     """Redraw a table until the daemon or the user ends it."""
-    with Live(Text("waiting for the daemon"), console=console, transient=True) as view:
+    text = Text("waiting for the daemon")
+    with Live(text, console=console, auto_refresh=False, transient=True) as view:
         for moment in moments:
             view.update(_drawn(moment, console.height), refresh=True)
 
@@ -82,12 +84,14 @@ def _drawn(moment: LiveSessions, height: int) -> Group:
     """Draw as many calls as the terminal has lines for, and say how many more there are."""
     count = len(moment.sessions)
     shown = moment.sessions[: max(1, height - _OTHER_LINES)]
-    grid = Table.grid(padding=(0, 2))
-    grid.add_row(*(Text(name, style="bold") for name in _COLUMNS))
+    grid = Table.grid(padding=(0, 1))
+    for name in _COLUMNS:
+        grid.add_column(no_wrap=name not in _SHORTENED)
+    grid.add_row(*(_cell(name, "bold") for name in _COLUMNS))
     for each in shown:
-        cells = [Text(render.printable(cell)) for cell in _cells(each, moment.time)]
+        cells = [_cell(text) for text in _cells(each, moment.time)]
         if each.decision is not None:
-            cells[_DECISION].stylize(STYLES.get(each.decision, "bold yellow"))
+            cells[-1].stylize(STYLES.get(each.decision, "bold yellow"))
         grid.add_row(*cells)
     title = f"{count} live call{'s' * (count != 1)}  {render.time_text(moment.time)}"
     more = count - len(shown)
@@ -95,11 +99,15 @@ def _drawn(moment: LiveSessions, height: int) -> Group:
     return Group(*lines, Text(f"and {more} more")) if more else Group(*lines)
 
 
+def _cell(text: str, style: str = "") -> Text:
+    return Text(render.printable(text), style, no_wrap=True, overflow="ellipsis")
+
+
 def _cells(each: LiveSession, now: datetime) -> tuple[str, ...]:
     speaker = ", ".join(each.speaker_ids) or ("anyone" if each.whole_domain else "-")
     return (
         each.request_id,
-        each.rpc,
+        each.rpc.removeprefix("Stream"),
         each.domain,
         each.model,
         speaker,
