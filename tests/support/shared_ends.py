@@ -195,6 +195,5 @@ class BareEngine:
     def close(self) -> None:
         """Hang up and listen no more."""
         self.hang_up()
-        if self._listening.fileno() != -1:
-            self._listening.close()
-            os.close(self.page.descriptor)
+        self._listening.close()
+        os.close(self.page.descriptor)
