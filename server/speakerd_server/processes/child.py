@@ -48,7 +48,7 @@ class Child:
         self.stopping = False
         """Whether it is meant to end."""
         self.ready = False
-        """Whether it has become what it is to be, and has not ended since."""
+        """Whether it is what it was started to be, which `start` and its end deny."""
 
     @property
     def is_up(self) -> bool:
@@ -68,27 +68,32 @@ class Child:
 
     async def start(self, pass_fds: Sequence[int] = ()) -> None:
         """Start the process; it waits for its first word."""
+        self.ready = False
         ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *self._program,
-                self.kind,
-                str(theirs.fileno()),
-                self.name,  # for whoever lists processes
-                pass_fds=(theirs.fileno(), *pass_fds),
-                env=os.environ | dict(self._environment),
-                stdin=asyncio.subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C is for the supervisor
-            )
+        try:
+            with theirs:
+                self._process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    *self._program,
+                    self.kind,
+                    str(theirs.fileno()),
+                    self.name,  # for whoever lists processes
+                    pass_fds=(theirs.fileno(), *pass_fds),
+                    env=os.environ | dict(self._environment),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    start_new_session=True,  # Ctrl-C is for the supervisor
+                )
+        except BaseException:
+            ours.close()
+            raise
         self.started_unix_s = time.time()
         reader, writer = await asyncio.open_unix_connection(sock=ours)
 
         def lost() -> None:
             if self._link is link:
-                self._down()
+                self._link, self.ready = None, False
 
-        self._link = link = Link(reader, writer, self._handler, lost)
+        link = self._link = Link(reader, writer, self._handler, lost)
 
     async def ask(self, question: Any) -> Any:
         """Ask it; raises what it raises, and LinkLost when it is not there."""
@@ -121,6 +126,3 @@ class Child:
         """End it without a word."""
         if self._process is not None and self._process.returncode is None:
             self._process.kill()
-
-    def _down(self) -> None:
-        self._link, self.ready = None, False
