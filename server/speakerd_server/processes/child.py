@@ -66,6 +66,11 @@ class Child:
         pid = self.pid if self.is_up else 0
         return ProcessState(self.name, pid, self.started_unix_s, self.restarts)
 
+    @property
+    def pid(self) -> int:
+        """Of the process that was started last; 0 before the first."""
+        return 0 if self._process is None else self._process.pid
+
     async def start(self, pass_fds: Sequence[int] = ()) -> None:
         """Start the process; it waits for its first word."""
         self.ready = False
