@@ -14,7 +14,7 @@ from speakerd_server.processes import fleet as fleet_module
 from speakerd_server.processes.fleet import engine_names
 from speakerd_server.processes.messages import DrainNow, SessionsNow, UsesNow
 from support.bundles import small_bundle
-from support.fake_engine import BROKEN, ENDS, LOAD_S, ONLY, REFUSED
+from support.fake_engine import BROKEN, ENDS, ONLY, REFUSED, SLOW
 from support.fleets import built, children_now, eventually, running
 
 TWO = "cpu,cpu"
@@ -138,17 +138,13 @@ async def test_health_is_well_while_one_of_two_engines_is(tmp_path: Path) -> Non
 async def test_an_engine_that_comes_back_while_a_model_is_loaded_gets_it_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small_bundle(tmp_path)
+    small_bundle(tmp_path, version="9")
+    monkeypatch.setenv(SLOW, "9=3.0")
+    monkeypatch.setenv(ONLY, "engine cpu (2)")
     async with running(tmp_path, engine__devices=TWO, model__folder=str(tmp_path)) as whole:
-        fleet = whole.fleet
-        first, second = fleet.engines.values()
-        monkeypatch.setenv(LOAD_S, "1.0")
-        monkeypatch.setenv(ONLY, "engine cpu (2)")
-        await whole.killed(second)
-        await whole.ready(second)
-        monkeypatch.delenv(LOAD_S)
+        first = whole.fleet.engines["engine cpu"]
         loading = asyncio.create_task(
-            whole.administration.load_model("small/1", "", make_default=False)
+            whole.administration.load_model("small/9", "", make_default=False)
         )
         await asyncio.sleep(0.5)
         assert not loading.done()

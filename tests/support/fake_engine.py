@@ -21,8 +21,8 @@ from speakerd_server.processes.fleet import Programs
 
 PROGRAMS = Programs(engine=(__file__,))
 ONLY = "SPEAKERD_TEST_ONLY"
-LOAD_S = "SPEAKERD_TEST_LOAD_S"
-"""How long it takes to load a model."""
+SLOW = "SPEAKERD_TEST_SLOW"
+"""VERSION=SECONDS that models of a version take to be loaded."""
 REFUSED = "SPEAKERD_TEST_REFUSED"
 """Version of models that it refuses."""
 BROKEN = "SPEAKERD_TEST_BROKEN"
@@ -38,8 +38,10 @@ def behaviour(name: str) -> str:
 
 def open_fake(bundle: Bundle, device: str, settings: Settings) -> Lanes:
     """Open a model as the variables say."""
-    time.sleep(float(behaviour(LOAD_S) or 0))
     version = bundle.card.identity.version
+    slow, _, seconds = behaviour(SLOW).partition("=")
+    if version == slow:
+        time.sleep(float(seconds))
     if version == behaviour(ENDS):
         os._exit(5)
     if version == behaviour(REFUSED):
