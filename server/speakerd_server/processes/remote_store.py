@@ -141,6 +141,8 @@ class RemoteEnrolments:
         try:
             return await self._link.ask(StoreCall(method, arguments))
         except LinkLost:
+            if method in CHANGES:
+                raise StoreInterrupted from None
             raise StoreUnavailable(_NOT_THERE) from None
 
     async def _ask_disk(self, method: str, *arguments: Any) -> Any:
