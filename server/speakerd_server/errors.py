@@ -19,7 +19,7 @@ SpeakerdError
 ├── EngineFailed                 BatchFailed  EmbeddingInvalid  DeviceOutOfMemory
 ├── StoreCorrupt
 ├── StartFailed                  SettingInvalid  ModelDamaged  ModelUnusable  AddressUnavailable
-│                                StoreUnusable  DeviceUnavailable  OnnxRuntimeTwice
+│                                StoreUnusable  DeviceUnavailable  OnnxRuntimeTwice  ProcessFailed
 │                                EngineFileRefused  EngineFileMissing  EngineBuildFailed
 └── JobFailed                    a command over files cannot do its work
     ├── ExtraMissing  OutputUnusable  OptionInvalid
@@ -754,6 +754,16 @@ class OnnxRuntimeTwice(StartFailed):
             f" whole; run: pip uninstall -y {names}; then install speakerd-server[cpu] or"
             " speakerd-server[gpu] again"
         )
+
+
+class ProcessFailed(StartFailed):
+    """One of the processes of a daemon cannot be started."""
+
+    reason = "PROCESS_FAILED"
+
+    def __init__(self, name: str, cause: str) -> None:
+        self.name, self.cause = name, cause
+        super().__init__(f"the process of the {name} cannot be started: {cause}")
 
 
 class EngineFileRefused(StartFailed):

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from speakerd_server.calls.administration import ProcessState
+from speakerd_server.errors import ProcessFailed
 from speakerd_server.processes.link import Link, LinkLost
 from speakerd_server.processes.messages import Stop
 
@@ -105,6 +106,16 @@ class Child:
         if self._link is None:
             raise LinkLost
         return await self._link.ask(question)
+
+    async def order(self, order: Any) -> Any:
+        """Ask it for a step of its start; raises what it raises, and ProcessFailed."""
+        try:
+            return await self.ask(order)
+        except LinkLost:
+            cause = "it ended, or was ended; its log or that of the system has more"
+            raise ProcessFailed(self.name, cause) from None
+        except RuntimeError as error:
+            raise ProcessFailed(self.name, str(error)) from None
 
     async def ended(self) -> str:
         """Return how it ended, once it has."""

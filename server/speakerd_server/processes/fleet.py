@@ -18,7 +18,6 @@ from prometheus_client.multiprocess import mark_process_dead
 from speakerd_server import metrics
 from speakerd_server.calls.places import Places
 from speakerd_server.config import Settings
-from speakerd_server.errors import StartFailed
 from speakerd_server.processes.arena import mapped, shared_file
 from speakerd_server.processes.child import Child
 from speakerd_server.processes.link import LinkLost
@@ -104,12 +103,6 @@ class Fleet:
 
     async def start(self) -> None:
         """Start everything in order; raises what stops the start of one of them."""
-        try:
-            await self._start()
-        except LinkLost:
-            raise StartFailed("a process of the daemon ended while it was started") from None
-
-    async def _start(self) -> None:
         await self._begin_store(self.store)
         self._watch(self.store, self._begin_store)
         await asyncio.gather(*(self._begin_engine(child) for child in self.engines.values()))
@@ -117,7 +110,7 @@ class Fleet:
             self._watch(child, self._revive_engine)
         await self.models.load_at_start(self.engines)
         for child in self.engines.values():
-            await child.ask(Listen())
+            await child.order(Listen())
             child.ready = True
         await asyncio.gather(*(self._begin_worker(child) for child in self.workers))
         for child in self.workers:
@@ -174,18 +167,18 @@ class Fleet:
 
     async def _begin_store(self, child: Child) -> None:
         await child.start()
-        await child.ask(self._first_word(child, 0))
+        await child.order(self._first_word(child, 0))
 
     async def _begin_engine(self, child: Child) -> None:
         await child.start()
         number = list(self.engines).index(child.name)
-        await child.ask(self._first_word(child, number, device=self.devices[child.name]))
+        await child.order(self._first_word(child, number, device=self.devices[child.name]))
 
     async def _revive_engine(self, child: Child) -> None:
         async with self.models.changing:
             await self._begin_engine(child)
             await self.models.load_again(child)
-            await child.ask(Listen())
+            await child.order(Listen())
             child.ready = True
         await self.tell_models()
         await self.tell_health()
@@ -198,16 +191,16 @@ class Fleet:
         number = self.workers.index(child)
         Places.clear(self.counts, number)
         await child.start(pass_fds=[self._counts_file])
-        await child.ask(
+        await child.order(
             self._first_word(child, number, address=self._address, counts=self._counts_file)
         )
         child.ready = True
         async with self._told:
             child.ready = True
-            await child.ask(self.models.now())
-            await child.ask(DrainNow(self.draining, self.stopping))
-            await child.ask(self.health())
-        await child.ask(Serve())
+            await child.order(self.models.now())
+            await child.order(DrainNow(self.draining, self.stopping))
+            await child.order(self.health())
+        await child.order(Serve())
 
     def _first_word(self, child: Child, number: int, **more: Any) -> Begin:
         return Begin(self.settings, self.whereabouts, child.name, number, **more)
