@@ -8,7 +8,7 @@ import queue
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TypeVar
 
 import grpc
@@ -18,6 +18,7 @@ from speakerd.v1 import admin_pb2
 from speakerd.v1 import verification_pb2 as pb
 from speakerd_server.engine.cpu import processors
 from support import wire
+from support.daemon import Daemon
 
 T = TypeVar("T")
 PATIENCE_S = 45.0
@@ -74,10 +75,35 @@ def running(pid: int) -> bool:
     return len(threads) > 1 or state not in "ZX"
 
 
-def children(pid: int) -> list[int]:
-    """Give the processes that a process has started."""
-    with open(f"/proc/{pid}/task/{pid}/children") as file:
-        return [int(child) for child in file.read().split()]
+def children(pid: int, kind: str = "") -> list[int]:
+    """Give the processes of a kind, or all, that a supervisor has and that are running."""
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children") as file:
+            found = [int(child) for child in file.read().split()]
+        return [child for child in found if running(child) and is_part(child, kind)]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def is_part(pid: int, kind: str) -> bool:
+    """Tell whether a process is a part of a daemon, of a kind or of any."""
+    try:
+        with open(f"/proc/{pid}/cmdline") as file:
+            words = file.read().split("\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return "speakerd_server.processes.entry" in words and kind in ("", *words)
+
+
+def left_over(daemon: Daemon) -> list[int]:
+    """Give the processes that are running in the folder of a daemon."""
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit() and running(int(name)) and is_part(int(name), ""):
+            with suppress(OSError):
+                if os.readlink(f"/proc/{name}/cwd") == str(daemon.folder):
+                    found.append(int(name))
+    return found
 
 
 class LiveCall:
