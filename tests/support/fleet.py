@@ -9,7 +9,8 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TypeVar
+from pathlib import Path
+from typing import Protocol, TypeVar
 
 import grpc
 import pytest
@@ -95,15 +96,22 @@ def is_part(pid: int, kind: str) -> bool:
     return "speakerd_server.processes.entry" in words and kind in ("", *words)
 
 
-def left_over(daemon: Daemon) -> list[int]:
-    """Give the processes that are running in the folder of a daemon."""
+def left_over(folder: Path) -> list[int]:
+    """Give the parts of daemons that are running in a folder."""
     found = []
     for name in os.listdir("/proc"):
         if name.isdigit() and running(int(name)) and is_part(int(name), ""):
             with suppress(OSError):
-                if os.readlink(f"/proc/{name}/cwd") == str(daemon.folder):
+                if os.readlink(f"/proc/{name}/cwd") == str(folder):
                     found.append(int(name))
     return found
+
+
+class Daemons(Protocol):
+    """Makes daemons of two workers that are not started yet."""
+
+    def __call__(self, *flags: str, folder: Path | None = None, temporary: str = "") -> Daemon:
+        """Give one; in the folder of the test and the system's one for temporary files."""
 
 
 class LiveCall:
