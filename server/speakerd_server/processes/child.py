@@ -121,7 +121,7 @@ class Child:
         """Return how it ended, once it has."""
         assert self._process is not None
         code = await self._process.wait()
-        self._down()
+        self._link, self.ready = None, False  # which the link may notice only later
         return f"signal {-code}" if code < 0 else f"exit code {code}"
 
     async def stop(self) -> None:
