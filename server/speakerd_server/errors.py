@@ -553,7 +553,7 @@ class EngineLost(NotAvailable):
     def __init__(self, name: str) -> None:
         self.name = name
         super().__init__(
-            f"the engine {name} ended before it had embedded this audio; it is being started again,"
+            f"{name} ended before it had embedded this audio; it is being started again,"
             " send the call once more"
         )
 
