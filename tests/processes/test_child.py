@@ -63,6 +63,7 @@ async def test_operators_are_told_of_it_while_it_is_there() -> None:
     child.restarts = 3
     assert child.state.pid > 0
     assert (child.state.name, child.state.restarts) == ("odd 0", 3)
+    assert await soon(child, "echo", 1) == 1
     with open(f"/proc/{child.state.pid}/cmdline", "rb") as command:  # noqa: ASYNC230
         assert command.read().endswith(b"\0odd 0\0")
     await child.stop()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from speakerd_server.calls.places import Places
-from speakerd_server.errors import ModelRefused, StartFailed, StoreUnavailable, StoreUnusable
+from speakerd_server.errors import ModelRefused, ProcessFailed, StoreUnavailable, StoreUnusable
 from speakerd_server.processes import fleet as fleet_module
 from speakerd_server.processes.fleet import engine_names
 from speakerd_server.processes.messages import DrainNow, SessionsNow, UsesNow
@@ -245,7 +245,7 @@ async def test_an_engine_that_ends_while_it_starts_stops_the_start_by_name(
     broken.touch()
     monkeypatch.setenv(BROKEN, str(broken))
     async with built(tmp_path) as whole:
-        with pytest.raises(StartFailed, match="ended while it was started"):
+        with pytest.raises(ProcessFailed, match="engine cpu cannot be started: it ended"):
             await whole.fleet.start()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from speakerd_server.errors import SpeakerUnknown, StoreBusy, StoreUnavailable
+from speakerd_server.errors import SpeakerUnknown, StoreBusy, StoreInterrupted, StoreUnavailable
 from speakerd_server.processes import remote_store
 from speakerd_server.processes.remote_store import RemoteEnrolments
 from speakerd_server.values import SpeakerState
@@ -81,7 +81,7 @@ async def test_a_deletion_whose_process_died_is_seen_by_the_others(tmp_path: Pat
             local.gate.clear()
             deletion = asyncio.create_task(dying.delete(DOMAIN, "anna"))
             await local.begun.wait()
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(StoreInterrupted):
             await deletion
         local.gate.set()
         async with asyncio.timeout(5):
