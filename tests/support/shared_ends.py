@@ -195,5 +195,6 @@ class BareEngine:
     def close(self) -> None:
         """Hang up and listen no more."""
         self.hang_up()
-        self._listening.close()
-        os.close(self.page.descriptor)
+        if self._listening.fileno() != -1:
+            self._listening.close()
+            os.close(self.page.descriptor)

@@ -57,11 +57,6 @@ class Child:
         return self._link is not None
 
     @property
-    def pid(self) -> int:
-        """Number of the process that was started last; 0: none was."""
-        return self._process.pid if self._process is not None else 0
-
-    @property
     def state(self) -> ProcessState:
         """Say how it does."""
         pid = self.pid if self.is_up else 0

@@ -183,10 +183,6 @@ class Fleet:
         await self.tell_models()
         await self.tell_health()
 
-    async def _listen(self, child: Child) -> None:
-        await child.ask(Listen())
-        child.ready = True
-
     async def _begin_worker(self, child: Child) -> None:
         number = self.workers.index(child)
         Places.clear(self.counts, number)
@@ -194,7 +190,6 @@ class Fleet:
         await child.order(
             self._first_word(child, number, address=self._address, counts=self._counts_file)
         )
-        child.ready = True
         async with self._told:
             child.ready = True
             await child.order(self.models.now())
@@ -228,8 +223,6 @@ class Fleet:
             child.restarts += 1
             self._clear_up(child)
             await asyncio.sleep(delay_s)
-            if child.stopping:
-                return
             try:
                 await revive(child)
             # The edge of a task: whatever keeps a process from starting, it is tried again.
