@@ -55,6 +55,7 @@ async def run(
     finally:
         if metrics_server is not None:
             metrics_server.shutdown()
+            metrics_server.server_close()
         if enrolments is not None:
             await enrolments.close()
         if fleet is not None:
