@@ -8,8 +8,6 @@ from typing import Any
 
 import grpc.aio
 import pytest
-from speakerd.v1 import audio_pb2, verification_pb2_grpc
-from speakerd.v1 import verification_pb2 as pb
 from speakerd_server.calls.administration import Administration, ModelState, ModelStatus
 from speakerd_server.errors import (
     Draining,
@@ -19,10 +17,9 @@ from speakerd_server.errors import (
 )
 from speakerd_server.processes.fleet_administration import _METHODS, _added
 from speakerd_server.processes.messages import AdminCall, StatisticsNow, Unused, UsesNow
-from support import wire
 from support.bundles import bundle_of_nan, small_bundle
 from support.fake_engine import ONLY, REFUSED
-from support.fleets import Whole, eventually, running
+from support.fleets import LiveCall, Whole, eventually, running
 from support.recordings import DOMAIN, recording
 
 
@@ -32,31 +29,6 @@ async def with_models(folder: Path, **given: Any) -> AsyncIterator[Whole]:
         small_bundle(folder, version=version)
     async with running(folder, model__folder=str(folder), **given) as whole:
         yield whole
-
-
-class LiveCall:
-    """A live call to whichever front end the system gives it to."""
-
-    def __init__(self, address: str, model: str = "") -> None:
-        self._channel = grpc.aio.insecure_channel(address)
-        stub = verification_pb2_grpc.VerificationServiceStub(self._channel)
-        self._call: Any = stub.StreamVerify()
-        self._model = model
-
-    async def open(self, request_id: str = "") -> None:
-        config = pb.VerificationConfig(
-            speaker_id="nobody",
-            audio_format=wire.PCM16,
-            model=self._model,
-            request_id=request_id,
-            policy=pb.Policy(scale=audio_pb2.SCORE_SCALE_COSINE, accept_at=0.5),
-        )
-        await self._call.write(pb.StreamVerifyRequest(config=config))
-        assert (await self._call.read()).WhichOneof("response") == "opened"
-
-    async def close(self) -> None:
-        self._call.cancel()
-        await self._channel.close()
 
 
 async def soon(answer: Any) -> Any:

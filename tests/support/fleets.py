@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import grpc.aio
+from speakerd.v1 import audio_pb2, verification_pb2_grpc
+from speakerd.v1 import verification_pb2 as pb
 from speakerd_server import config
 from speakerd_server.config import Settings
 from speakerd_server.processes.child import Child
@@ -18,6 +21,7 @@ from speakerd_server.processes.fleet import Fleet
 from speakerd_server.processes.fleet_administration import FleetAdministration
 from speakerd_server.processes.remote_store import RemoteEnrolments
 from speakerd_server.processes.supervisor import hold_port
+from support import wire
 from support.fake_engine import PROGRAMS
 
 START_S = 15.0
@@ -88,6 +92,33 @@ async def running(folder: Path, **given: Any) -> AsyncIterator[Whole]:
         yield whole
 
 
+class LiveCall:
+    """A live call to whichever front end the system gives it to."""
+
+    def __init__(self, address: str, model: str = "") -> None:
+        self._channel = grpc.aio.insecure_channel(address)
+        stub = verification_pb2_grpc.VerificationServiceStub(self._channel)
+        self._call: Any = stub.StreamVerify()
+        self._model = model
+
+    async def open(self, request_id: str = "") -> None:
+        """Return once it is opened."""
+        config = pb.VerificationConfig(
+            speaker_id="nobody",
+            audio_format=wire.PCM16,
+            model=self._model,
+            request_id=request_id,
+            policy=pb.Policy(scale=audio_pb2.SCORE_SCALE_COSINE, accept_at=0.5),
+        )
+        await self._call.write(pb.StreamVerifyRequest(config=config))
+        assert (await self._call.read()).WhichOneof("response") == "opened"
+
+    async def close(self) -> None:
+        """Give it up."""
+        self._call.cancel()
+        await self._channel.close()
+
+
 async def eventually(condition: Callable[[], object], seconds: float = START_S) -> None:
     """Return once a condition is true that wakes nobody."""
     async with asyncio.timeout(seconds):
@@ -99,3 +130,12 @@ def children_now() -> set[int]:
     """Give the processes that this one has started and that are still there."""
     with open(f"/proc/self/task/{os.getpid()}/children") as file:
         return {int(pid) for pid in file.read().split()}
+
+
+def is_running(pid: int) -> bool:
+    """Tell whether a process is there and has not ended."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
