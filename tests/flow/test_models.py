@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from support.operating import (
     gone,
     listed,
     load,
+    own_memory_mib,
     refused,
     serving,
     unload,
@@ -224,3 +226,21 @@ def test_several_models_of_the_settings_are_there_from_the_start(tmp_path: Path)
         assert [one.is_default for one in models.values()] == [True, False, False]
         assert [one.answers_to_name for one in models.values()] == [True, False, True]
         assert alike(embed(stubs, "campplus/2"), embed(stubs)) >= SAME
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_the_memory_of_an_unloaded_model_is_given_back_however_often_it_comes_and_goes(
+    tmp_path: Path,
+) -> None:
+    copied(tmp_path / "models", "2")
+    left, taken = [], []
+    with serving(tmp_path) as (daemon, stubs):
+        for _ in range(4):
+            before_mib = own_memory_mib(daemon.process.pid)
+            load(stubs, "campplus/2")
+            embed(stubs, "campplus/2")
+            taken.append(own_memory_mib(daemon.process.pid) - before_mib)
+            unload(stubs, "campplus/2")
+            left.append(own_memory_mib(daemon.process.pid))
+    assert min(taken) > 20
+    assert max(left[1:]) - left[0] < 5

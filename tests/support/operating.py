@@ -106,3 +106,10 @@ def gone(stubs: wire.Stubs, reference: str) -> bool:
     """Wait until a model is not listed any more."""
     waiting = threading.Event()
     return any(not waiting.wait(0.05) and reference not in listed(stubs) for _ in range(200))
+
+
+def own_memory_mib(pid: int) -> float:
+    """Give the resident memory of a process that is in no file, in MiB."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    (line,) = [line for line in lines if line.startswith("RssAnon:")]
+    return int(line.split()[1]) / 1024
