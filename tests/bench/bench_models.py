@@ -2,9 +2,10 @@
 
     .venv/bin/python tests/bench/bench_models.py
 
-Prints one JSON line. `memory`: for each second model, MiB of the daemon's resident memory before
-LoadModel, with the model loaded and used, and after UnloadModel, round after round of one daemon;
-`left_per_round` is how much more is there after the last unload than after the first, by rounds.
+Prints one JSON line. `memory`: for each second model, MiB of the daemon's own memory before
+LoadModel, with the model loaded and used, and after UnloadModel, round after round of one daemon:
+RssAnon, that is without the code it shares with others. `left_per_round` is how much more is there
+after the last unload than after the first, by rounds.
 `traffic`: Embed of 2.02 s utterances in a closed loop on the default model, while another one is
 loaded and unloaded again and again. Answers per second and latencies within LoadModel against the
 time between the orders, in one run. `apart` and `together` as in `bench_embed.py`.
@@ -34,6 +35,7 @@ from support.bundles import copied
 from support.cores import Cores, layouts, using
 from support.daemon import Daemon
 from support.load import closed_loop
+from support.operating import own_memory_mib
 from support.speech import noise, pcm16
 
 SECOND = ("campplus-int8", "campplus/2")
@@ -60,25 +62,20 @@ def started(folder: Path) -> Daemon:
     return Daemon(own, f"--model-folder={folder / 'models'}")
 
 
-def resident_mib(pid: int) -> float:
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
 def memory(folder: Path, name: str) -> dict[str, Any]:
     """Load, use and unload a model again and again, and look at the daemon's memory."""
     rounds: list[tuple[float, float, float]] = []
     with started(folder) as daemon, wire.connected(daemon.address) as stubs:
         pid = daemon.process.pid
         use(daemon, "")
-        at_start = resident_mib(pid)
+        at_start = own_memory_mib(pid)
         for _ in range(ROUNDS):
-            before = resident_mib(pid)
+            before = own_memory_mib(pid)
             stubs.admin.LoadModel(admin_pb2.LoadModelRequest(model=name))
             use(daemon, name)
-            loaded = resident_mib(pid)
+            loaded = own_memory_mib(pid)
             stubs.admin.UnloadModel(admin_pb2.UnloadModelRequest(model=name))
-            rounds.append((before, loaded, resident_mib(pid)))
+            rounds.append((before, loaded, own_memory_mib(pid)))
     after = [one[2] for one in rounds]
     return {
         "at_start": round(at_start, 1),
