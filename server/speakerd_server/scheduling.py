@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
+
+_DELAYS = Path("/proc/thread-self/schedstat")
 
 
 def stand_back() -> None:
@@ -30,6 +33,17 @@ def forward() -> Iterator[None]:
     finally:
         if changed:
             stand_back()
+
+
+def delayed_s() -> float:
+    """Give how long this thread, ready to run, has waited for a processor so far, in seconds.
+
+    0 where the system does not tell.
+    """
+    try:
+        return int(_DELAYS.read_text().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 def _change(before: str, after: str) -> bool:
