@@ -7,11 +7,14 @@ from collections.abc import AsyncGenerator
 from typing import Any, Protocol
 
 import grpc.aio
+from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 from speakerd.v1 import admin_pb2, admin_pb2_grpc
 
 from speakerd_client import admin_convert
 from speakerd_client.admin_records import DrainState, LiveSessions, Model, ModelLoad, ServerInfo
+from speakerd_client.ending import task_is_cancelled
 from speakerd_client.errors import CallEnded, TooSlow
+from speakerd_client.records import Health
 from speakerd_client.requests import duration, sendable
 from speakerd_client.status import error_from, status_of
 
@@ -24,6 +27,11 @@ class Administers(Protocol):
 
     address: str
     timeout_s: float
+    _watches: set[Any]
+
+    @property
+    def _channel(self) -> grpc.aio.Channel:
+        """The connection."""
 
     @property
     def _admin(self) -> admin_pb2_grpc.AdminServiceAsyncStub:
@@ -31,6 +39,21 @@ class Administers(Protocol):
 
     async def _unary(self, method: Any, request: Any, *, longer_s: float = 0.0) -> Any:
         """Make one unary call, that may take so much longer than timeout_s."""
+
+
+async def health(client: Administers) -> Health:
+    """Ask grpc.health.v1 whether the daemon takes calls.
+
+    Its two messages have one field each, so a wrapper type with the same field number and wire type
+    stands for them and spares the client a distribution more.
+    """
+    check = client._channel.unary_unary(
+        "/grpc.health.v1.Health/Check",
+        request_serializer=StringValue.SerializeToString,
+        response_deserializer=Int32Value.FromString,
+    )
+    answer = await client._unary(check, StringValue())
+    return {1: Health.SERVING, 2: Health.NOT_SERVING}.get(answer.value, Health.OTHER)
 
 
 async def server_info(client: Administers) -> ServerInfo:
@@ -138,11 +161,13 @@ async def watch_sessions(
     limit_s = client.timeout_s + max(0.0, _INTERVAL_S if interval_s is None else interval_s)
     call = client._admin.WatchSessions(request)
     answered = False
+    client._watches.add(call)
     try:
         while (answer := await _next(client, call, limit_s, answered)) is not grpc.aio.EOF:
             answered = True
             yield admin_convert.live_sessions(answer)
     finally:
+        client._watches.discard(call)
         call.cancel()
 
 
@@ -159,8 +184,6 @@ async def _next(client: Administers, call: Any, limit_s: float, answered: bool) 
         status = status_of(error.code(), error.details(), trailers)
         raise error_from(status, client.address, answered=answered) from error
     except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
+        if task_is_cancelled():
             raise
-        # Not this task was cancelled but the call, by the end of its channel.
         raise CallEnded("this client was closed") from None
