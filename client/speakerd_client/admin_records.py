@@ -139,7 +139,7 @@ class ModelLoad:
     model: Model
     """With what its batches cost."""
     load_s: float
-    """How long loading and warming up took."""
+    """How long loading and warming up took; 0 where it was loaded already."""
 
 
 @dataclass(frozen=True, slots=True)
