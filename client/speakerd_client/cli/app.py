@@ -242,9 +242,9 @@ def _invoke(arguments: Sequence[str] | None) -> int:
 
 
 def _command_of(error: typer.TyperException) -> str:
-    """Give the name of the command whose usage is wrong; empty for that of speakerctl itself."""
+    """Give the command whose usage is wrong, such as "models load"; empty for speakerctl itself."""
     context = getattr(error, "ctx", None)
-    return "" if context is None else str(context.info_name)
+    return "" if context is None else str(context.command_path).partition(" ")[2]
 
 
 def _exit_code(result: Verification) -> int:

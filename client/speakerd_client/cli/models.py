@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from speakerd_client.admin_records import ModelLoad, ModelStatus
+from speakerd_client.admin_records import Model, ModelLoad, ModelStatus
 from speakerd_client.blocking import Client
 from speakerd_client.cli import options, render
 from speakerd_client.cli.daemon_text import model_rows
@@ -93,9 +93,7 @@ def unload(
     if in_json:
         render.say(render.as_json(model))
     else:
-        calls = f"  {model.open_calls} calls still hold it"
-        held = calls if model.status is ModelStatus.UNLOADING else ""
-        render.say(render.printable(f"{model.status.name}  {model.identity}{held}"))
+        render.say(render.printable(f"{model.status.name}  {model.identity}{_held_text(model)}"))
     return 0
 
 
@@ -106,14 +104,23 @@ def _reference(name: str, version: str) -> str:
     return f"{name}/{version}" if version else name
 
 
+def _held_text(model: Model) -> str:
+    """Say how many calls finish on a model that is being unloaded."""
+    if model.status is not ModelStatus.UNLOADING:
+        return ""
+    count = model.open_calls
+    return "  1 call still holds it" if count == 1 else f"  {count} calls still hold it"
+
+
 def _load_text(loaded: ModelLoad) -> str:
     model = loaded.model
     devices = ", ".join(each.device for each in model.devices)
-    where = f" on {devices}" if devices else ""
-    default = "  the default now" if model.is_default else ""
-    return render.printable(
-        f"{model.status.name}  {model.identity}{where}  {loaded.load_s:.1f} s{default}"
-    )
+    parts = [
+        f"{model.status.name}  {model.identity}{f' on {devices}' if devices else ''}",
+        f"{loaded.load_s:.1f} s" if loaded.load_s else "it was loaded already",
+        "the default" if model.is_default else "",
+    ]
+    return render.printable("  ".join(filter(None, parts)))
 
 
 def _is_given(context: typer.Context, name: str) -> bool:

@@ -65,7 +65,7 @@ def watch(moments: Iterator[LiveSessions], console: Console) -> None:
     text = Text("waiting for the daemon")
     with Live(text, console=console, auto_refresh=False, transient=True) as view:
         for moment in moments:
-            view.update(_drawn(moment, console.height), refresh=True)
+            view.update(drawn(moment, console.height), refresh=True)
 
 
 def _first(moments: Iterator[LiveSessions]) -> LiveSessions:
@@ -80,7 +80,7 @@ def _say_rows(moment: LiveSessions) -> None:
         render.say(line)
 
 
-def _drawn(moment: LiveSessions, height: int) -> Group:
+def drawn(moment: LiveSessions, height: int) -> Group:
     """Draw as many calls as the terminal has lines for, and say how many more there are."""
     count = len(moment.sessions)
     shown = moment.sessions[: max(1, height - _OTHER_LINES)]
