@@ -49,7 +49,8 @@ async def supervised(folder: Path, **given: Any) -> AsyncIterator[tuple[Addresse
     settings = fleet_settings(folder, **{"server__workers": 1} | given)
     announced: asyncio.Future[Addresses] = asyncio.get_running_loop().create_future()
     life = asyncio.create_task(supervisor.run(settings, announced.set_result, PROGRAMS))
-    await asyncio.wait([life, announced], timeout=15, return_when=asyncio.FIRST_COMPLETED)
+    ends: list[asyncio.Future[Any]] = [life, announced]
+    await asyncio.wait(ends, timeout=15, return_when=asyncio.FIRST_COMPLETED)
     if life.done():
         await life
     try:
