@@ -38,9 +38,10 @@ def test_a_search_answers_the_most_alike_first_and_how_many_it_compared(
     found = store.search(DOMAIN, MODEL, vector(3), 2)
     assert isinstance(found, SearchResult)
     assert found.compared == 5
-    assert found.hits[0] == ("speaker-3", pytest.approx(1.0))
-    assert len(found.hits) == 2
-    assert found.hits[1][1] < found.hits[0][1]
+    (first, alike), (_, less_alike) = found.hits
+    assert first == "speaker-3"
+    assert alike == pytest.approx(1.0)
+    assert less_alike < alike
 
 
 def test_an_answer_arrives_in_another_process_as_it_was_given(store: EnrolmentStore) -> None:
