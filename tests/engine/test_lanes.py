@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+from speakerd_server import scheduling
 from speakerd_server.engine.fake import FakeBackend
 from speakerd_server.engine.lanes import Lanes, warmed
 from speakerd_server.errors import ModelRefused
@@ -148,3 +149,12 @@ def test_backends_that_workers_share_are_closed_once() -> None:
     assert sorted(map(id, closed)) == sorted(map(id, (one, other, wide)))
     Lanes(DIM, [one], None).close()
     assert closed[-1] is one
+
+
+def test_a_batch_that_seems_to_take_no_time_has_a_speed_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    delays = iter(range(1000))
+    monkeypatch.setattr(scheduling, "delayed_s", lambda: float(next(delays)))
+    _, cost = warmed(Lanes(DIM, [FakeBackend(DIM)]), NAME, SAMPLES, 8, 2400, 60.0)
+    assert all(seconds > 0.0 for _, seconds in cost.measured)

@@ -19,6 +19,9 @@ from speakerd_server.values import Window
 _WIDE_PAYS = 0.95
 """A wide backend is kept when it takes no more than this share of a narrow one's time."""
 
+_LEAST_S = 1e-6
+"""No batch is measured to take less: speeds are divided by it."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lanes:
@@ -91,7 +94,7 @@ def _seconds(backend: Backend, window: Window, windows: int, dim: int, name: str
     for outcome in embed_windows(backend, [window] * windows, dim):
         if isinstance(outcome, EngineFailed):
             raise ModelRefused(name, f"it gives no embedding of noise: {outcome}") from outcome
-    return max(0.0, _own_clock_s() - begun_s)
+    return max(_LEAST_S, _own_clock_s() - begun_s)
 
 
 def _own_clock_s() -> float:
