@@ -28,7 +28,12 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 @pytest.fixture(scope="module")
 def several(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    flags = ("--workers=2", f"--engine-workers={LANES}", "--engine-maximum-batch-windows=1")
+    flags = (
+        "--workers=2",
+        f"--engine-workers={LANES}",
+        "--engine-maximum-batch-windows=1",
+        "--calls-maximum-wait-s=60",
+    )
     with Daemon(tmp_path_factory.mktemp("several"), *flags) as running:
         with wire.connected(running.address) as stubs:
             wire.enroll(stubs, "someone", pcm16(noise(5.0)))

@@ -33,6 +33,7 @@ def two_engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
         "--engine-devices=cpu,cpu",
         f"--engine-workers={LANES}",
         "--engine-maximum-batch-windows=1",
+        "--calls-maximum-wait-s=60",
     )
     with Daemon(tmp_path_factory.mktemp("two"), *flags) as running:
         yield running
