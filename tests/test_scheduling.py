@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -117,3 +118,16 @@ def test_a_system_without_such_policies_is_no_failure(monkeypatch: pytest.Monkey
     scheduling.stand_back()
     with scheduling.forward():
         pass
+
+
+def test_a_thread_that_gives_way_takes_no_other_with_it() -> None:
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    found: list[int] = []
+
+    def work() -> None:
+        scheduling.give_way()
+        found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+
+    in_a_thread(work)
+    assert found == [10]
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before

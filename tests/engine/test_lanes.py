@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -91,6 +92,22 @@ def test_what_a_batch_costs_does_not_depend_on_who_else_is_at_work() -> None:
         assert cost.window_s == pytest.approx(0.01, rel=0.3)
 
     in_a_thread(work)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux's threads have priorities")
+@pytest.mark.parametrize("gives_way", [True, False])
+def test_beside_calls_a_model_is_tried_with_what_they_leave(gives_way: bool) -> None:
+    class Noting(FakeBackend):
+        def embed(self, pcm: Float32, rows: Int64) -> Float32:
+            priority = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+            priorities.add(priority)
+            return super().embed(pcm, rows)
+
+    priorities: set[int] = set()
+    usual = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    lanes = Lanes(DIM, [Noting(DIM), Noting(DIM)])
+    warmed(lanes, NAME, SAMPLES, 8, 2400, 60.0, gives_way=gives_way)
+    assert priorities == {10 if gives_way else usual}
 
 
 def test_narrow_backends_are_warmed_at_the_same_time() -> None:

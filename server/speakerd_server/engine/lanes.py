@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -44,7 +45,14 @@ class Lanes:
 
 
 def warmed(
-    lanes: Lanes, name: str, samples: int, most_windows: int, most_frames: int, longest_s: float
+    lanes: Lanes,
+    name: str,
+    samples: int,
+    most_windows: int,
+    most_frames: int,
+    longest_s: float,
+    *,
+    gives_way: bool = False,
 ) -> tuple[Lanes, Cost]:
     """Run every backend on noise, measure what batches cost, and leave out what does not pay.
 
@@ -55,6 +63,7 @@ def warmed(
         most_windows: Most windows of a batch.
         most_frames: Most frames of a batch of several windows.
         longest_s: Longest batch of several windows.
+        gives_way: Whether others, who are served, come first.
 
     Returns:
         The lanes to use, and the cost of a batch on one of them.
@@ -63,21 +72,23 @@ def warmed(
         ModelRefused: A backend gives no embedding of noise: an error, another length, NaN, zeros.
     """
     with scheduling.forward():
-        return _warmed(lanes, name, _noise(samples), most_windows, most_frames, longest_s)
+        window = _noise(samples)
+        most = max(1, min(most_windows, most_frames // window.rows.size))
+        return _warmed(lanes, name, window, most, longest_s, gives_way)
 
 
 def _warmed(
-    lanes: Lanes, name: str, window: Window, most_windows: int, most_frames: int, longest_s: float
+    lanes: Lanes, name: str, window: Window, most: int, longest_s: float, gives_way: bool
 ) -> tuple[Lanes, Cost]:
-    most = max(1, min(most_windows, most_frames // window.rows.size))
     first, others = lanes.narrow[0], lanes.narrow[1:]
 
     def seconds(backend: Backend, windows: int) -> float:
         return _seconds(backend, window, windows, lanes.dim, name)
 
-    with ThreadPoolExecutor(len(lanes.narrow), thread_name_prefix="warming") as pool:
+    begin = scheduling.give_way if gives_way else None
+    with ThreadPoolExecutor(len(lanes.narrow), "warming", begin) as pool:
         list(pool.map(lambda one: seconds(one, 1), lanes.narrow))
-        cost = measure(lambda windows: seconds(first, windows), most, longest_s)
+        cost = pool.submit(measure, partial(seconds, first), most, longest_s).result()
         list(pool.map(lambda one: seconds(one, cost.best_windows), others))
     if lanes.wide is None:
         return lanes, cost
