@@ -71,9 +71,8 @@ def session(number: int, **changes: Any) -> LiveSession:
 
 def lines_of(moment: LiveSessions, *, width: int, height: int = 24) -> list[str]:
     console = Console(file=io.StringIO(), force_terminal=True, width=width, color_system=None)
-    with console.capture() as capture:
-        console.print(sessions.drawn(moment, height))
-    return capture.get().splitlines()
+    lines = console.render_lines(sessions.drawn(moment, height), pad=False)
+    return ["".join(segment.text for segment in line) for line in lines]
 
 
 def test_a_pipe_gets_one_table_and_the_end(call: str, capsys: pytest.CaptureFixture[str]) -> None:

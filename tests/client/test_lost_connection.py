@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from speakerd_client import AsyncClient, NotReachable, SpeakerdError, read_audio
+from speakerd_client.patience import patiently
 from support.daemon import Daemon, over_fake_engine
 from support.speech import VOICES
 
@@ -79,3 +82,26 @@ async def test_a_watch_of_live_calls(slow: Daemon) -> None:
         with pytest.raises(NotReachable) as caught:
             _ = [each async for each in moments]
     assert_lost(caught.value, slow)
+
+
+@pytest.mark.timeout(60)
+async def test_a_worker_that_is_killed_costs_its_own_calls_alone(tmp_path: Path) -> None:
+    with Daemon(tmp_path, "--server-workers=2") as several:
+        async with AsyncClient(several.address) as client:
+            async with client.stream_verify(None, CALL.format) as call:
+                await call.send(CALL.content)
+                moment = await anext(client.watch_sessions())
+                (worker,) = {each.worker for each in moment.sessions}
+                pids = {each.name: each.pid for each in (await client.server_info()).processes}
+                os.kill(pids[f"worker {worker}"], signal.SIGKILL)
+                with pytest.raises(NotReachable) as caught:
+                    _ = [each async for each in call]
+            assert_lost(caught.value, several)
+            # A new connection may still be offered to the one that is gone.
+            assert (await patiently(lambda: client.embed(CALL))).window_count > 0
+            restarts = 0
+            while not restarts:
+                processes = (await patiently(client.server_info)).processes
+                restarts = sum(each.restarts for each in processes)
+                await asyncio.sleep(0.05)
+            assert restarts == 1
