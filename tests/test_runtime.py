@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import os
 import subprocess
@@ -53,3 +54,41 @@ def test_what_the_main_function_raises_comes_out() -> None:
         pytest.raises(ValueError, match="as it is"),
     ):
         runner.run(failing())
+
+
+FREEING = """
+import asyncio, threading
+import numpy as np
+from pathlib import Path
+from speakerd_server import runtime
+
+def resident_mib():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (line,) = [line for line in lines if line.startswith("RssAnon")]
+    return int(line.split()[1]) / 1024
+
+def use():
+    np.ones(2 << 20)
+    blocks = [bytearray(b"x" * 60_000) for _ in range(400)]
+    print(resident_mib())
+
+async def main():
+    print(resident_mib())
+    thread = threading.Thread(target=use)
+    thread.start()
+    thread.join()
+    print(resident_mib())
+
+runtime.run(main)
+"""
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallopt"), reason="glibc's alone"
+)
+def test_memory_that_a_thread_freed_goes_back_to_the_system() -> None:
+    command = [sys.executable, "-c", FREEING]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    before, used, after = map(float, done.stdout.split())
+    assert used - before > 20
+    assert after - before < 5

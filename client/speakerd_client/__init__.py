@@ -4,6 +4,18 @@
 `pace` bring audio to it; results are frozen dataclasses; failures are the tree of `SpeakerdError`.
 """
 
+from speakerd_client.admin_records import (
+    BatchSize,
+    DaemonProcess,
+    DeviceWork,
+    DrainState,
+    LiveSession,
+    LiveSessions,
+    Model,
+    ModelLoad,
+    ModelStatus,
+    ServerInfo,
+)
 from speakerd_client.audio import Audio, AudioFormat, Encoding, read_audio, read_wav
 from speakerd_client.blocking import BlockingCall, Client
 from speakerd_client.calls import EnrollmentCall, VerificationCall
@@ -34,9 +46,7 @@ from speakerd_client.records import (
     EnrollmentProgress,
     EnrollmentSettings,
     Health,
-    Model,
     Recording,
-    ServerInfo,
     Speaker,
     SpeakerState,
 )
@@ -60,12 +70,16 @@ __all__ = [
     "Audio",
     "AudioFileError",
     "AudioFormat",
+    "BatchSize",
     "BlockingCall",
     "CallEnded",
     "CallSettings",
     "Client",
     "Comparison",
+    "DaemonProcess",
     "Decision",
+    "DeviceWork",
+    "DrainState",
     "Embedding",
     "Encoding",
     "EnrollFeedback",
@@ -82,8 +96,12 @@ __all__ = [
     "InvalidLoad",
     "InvalidRequest",
     "ListedRecording",
+    "LiveSession",
+    "LiveSessions",
     "Model",
     "ModelIdentity",
+    "ModelLoad",
+    "ModelStatus",
     "NotFound",
     "NotOffered",
     "NotPossible",

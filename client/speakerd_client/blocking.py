@@ -10,7 +10,7 @@ import asyncio
 import atexit
 import functools
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
@@ -19,6 +19,7 @@ from speakerd_client.calls import StreamCall
 from speakerd_client.client import DEFAULT_ADDRESS, AsyncClient
 
 P = ParamSpec("P")
+Q = ParamSpec("Q")
 R = TypeVar("R")
 Update = TypeVar("Update")
 Final = TypeVar("Final")
@@ -46,16 +47,24 @@ def _loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-def _run(work: Coroutine[Any, Any, R]) -> R:
-    """Run on the loop and wait; an interrupted wait, such as Ctrl-C, ends once the work has."""
+def _run(work: Callable[Q, Coroutine[Any, Any, R]], *args: Q.args, **kwargs: Q.kwargs) -> R:
+    """Run on the loop and wait; an interrupted wait, such as Ctrl-C, ends once the work has.
+
+    The coroutine is made on the loop's thread, which no Ctrl-C interrupts: each that is made runs.
+    """
     loop, ended = _loop(), threading.Event()
     tasks: list[asyncio.Task[R]] = []
 
+    async def working() -> R:
+        return await work(*args, **kwargs)
+
     def begin() -> None:
-        tasks.append(loop.create_task(work))
+        tasks.append(loop.create_task(working()))
         tasks[0].add_done_callback(lambda _: ended.set())
 
     def cancel() -> None:
+        if not tasks:  # the interrupt came before it was begun
+            ended.set()
         for task in tasks:
             task.add_done_callback(lambda task: task.cancelled() or task.exception())
             task.cancel()
@@ -86,7 +95,7 @@ def _close(items: AsyncGenerator[R, None]) -> None:
     may wait, the loop closes it by its hook for generators that are dropped.
     """
     if not _loop().is_closed() and threading.current_thread().name != _THREAD:
-        _run(items.aclose())
+        _run(items.aclose)
 
 
 def _method(
@@ -96,25 +105,25 @@ def _method(
 
     @functools.wraps(work)
     def method(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return _run(work(self.asynchronous, *args, **kwargs))
+        return _run(work, self.asynchronous, *args, **kwargs)
 
     return method
 
 
 def _iterator(
     work: Callable[Concatenate[AsyncClient, P], AsyncIterator[R]],
-) -> Callable[Concatenate[Client, P], Iterator[R]]:
+) -> Callable[Concatenate[Client, P], Generator[R, None, None]]:
     """Make the blocking form of an asynchronous generator method."""
 
     @functools.wraps(work)
-    def method(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[R]:
+    def method(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> Generator[R, None, None]:
         items: Any = work(self.asynchronous, *args, **kwargs)
 
         async def following() -> R | None:
             return await anext(items, None)
 
         try:
-            while (item := _run(following())) is not None:
+            while (item := _run(following)) is not None:
                 yield item
         finally:
             _close(items)
@@ -141,7 +150,7 @@ class BlockingCall(Generic[Update, Final]):
         self._call = call
 
     def __enter__(self) -> Self:
-        _run(self._call.__aenter__())
+        _run(self._call.__aenter__)
         return self
 
     def __exit__(
@@ -150,7 +159,7 @@ class BlockingCall(Generic[Update, Final]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        _run(self._call.abandon())
+        _run(self._call.abandon)
 
     def __iter__(self) -> Self:
         return self
@@ -158,7 +167,7 @@ class BlockingCall(Generic[Update, Final]):
     def __next__(self) -> Update:
         """As StreamCall's iteration; in the same thread as `send` it waits for the next update."""
         try:
-            return _run(self._call.__anext__())
+            return _run(self._call.__anext__)
         except StopAsyncIteration:
             raise StopIteration from None
 
@@ -174,15 +183,15 @@ class BlockingCall(Generic[Update, Final]):
 
     def send(self, audio: bytes) -> None:
         """As StreamCall.send."""
-        _run(self._call.send(audio))
+        _run(self._call.send, audio)
 
     def end(self) -> None:
         """As StreamCall.end."""
-        _run(self._call.end())
+        _run(self._call.end)
 
     def finish(self) -> Final:
         """As StreamCall.finish."""
-        return _run(self._call.finish())
+        return _run(self._call.finish)
 
 
 class Client:
@@ -216,8 +225,13 @@ class Client:
     delete_speaker = _method(AsyncClient.delete_speaker)
     server_info = _method(AsyncClient.server_info)
     list_models = _method(AsyncClient.list_models)
+    load_model = _method(AsyncClient.load_model)
+    unload_model = _method(AsyncClient.unload_model)
+    drain = _method(AsyncClient.drain)
+    resume = _method(AsyncClient.resume)
     health = _method(AsyncClient.health)
     extract = _iterator(AsyncClient.extract)
+    watch_sessions = _iterator(AsyncClient.watch_sessions)
     list_speakers = _iterator(AsyncClient.list_speakers)
     verify_stream = _iterator(AsyncClient.verify_stream)
     enroll_stream = _iterator(AsyncClient.enroll_stream)

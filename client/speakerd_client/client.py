@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 from typing import Any, Self, Unpack
+from weakref import WeakSet
 
 import grpc.aio
-from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 from speakerd.v1 import (
-    admin_pb2,
     admin_pb2_grpc,
     enrollment_pb2,
     enrollment_pb2_grpc,
@@ -18,19 +18,13 @@ from speakerd.v1 import (
     verification_pb2_grpc,
 )
 
-from speakerd_client import convert, extracting
+from speakerd_client import administration, convert, extracting
 from speakerd_client.audio import Audio, AudioFormat
-from speakerd_client.calls import EnrollmentCall, VerificationCall, exchange
+from speakerd_client.calls import EnrollmentCall, StreamCall, VerificationCall, exchange
 from speakerd_client.checks import require, require_address
+from speakerd_client.ending import task_is_cancelled
 from speakerd_client.errors import CallEnded
-from speakerd_client.records import (
-    Enrollment,
-    EnrollmentProgress,
-    Health,
-    Model,
-    ServerInfo,
-    Speaker,
-)
+from speakerd_client.records import Enrollment, EnrollmentProgress, Speaker
 from speakerd_client.requests import (
     MESSAGE_LIMIT_BYTES,
     CompareOptions,
@@ -86,6 +80,8 @@ class AsyncClient:
         self.address = address
         self.timeout_s = timeout_s
         self._open_channel: grpc.aio.Channel | None = None
+        self._streams: WeakSet[StreamCall[Any, Any]] = WeakSet()
+        self._watches: set[Any] = set()
         self._closed = False
 
     async def __aenter__(self) -> Self:
@@ -100,8 +96,12 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """Break off what is going on and close the connection."""
+        """Break off what is going on, by CallEnded, and close the connection."""
         self._closed = True
+        for watch in tuple(self._watches):
+            watch.cancel()
+        for stream in tuple(self._streams):
+            await stream.abandon()
         if self._open_channel is not None:
             await self._open_channel.close()
 
@@ -154,9 +154,11 @@ class AsyncClient:
         with sendable():
             config = verification_config(target, audio_format, **options)
         request = verification_pb2.StreamVerifyRequest(config=config)
-        return VerificationCall(
+        call = VerificationCall(
             lambda: self._verification.StreamVerify(), request, self.address, self.timeout_s
         )
+        self._streams.add(call)
+        return call
 
     def stream_enroll(
         self, speaker_id: str, audio_format: AudioFormat, **options: Unpack[EnrollOptions]
@@ -165,9 +167,11 @@ class AsyncClient:
         with sendable():
             config = enrollment_config(speaker_id, audio_format, **options)
         request = enrollment_pb2.StreamEnrollRequest(config=config)
-        return EnrollmentCall(
+        call = EnrollmentCall(
             lambda: self._enrollment.StreamEnroll(), request, self.address, self.timeout_s
         )
+        self._streams.add(call)
+        return call
 
     async def verify_stream(
         self,
@@ -240,29 +244,14 @@ class AsyncClient:
         erased: int = response.recordings_erased
         return erased
 
-    async def server_info(self) -> ServerInfo:
-        """Say what the daemon is and how it does."""
-        request = admin_pb2.GetServerInfoRequest()
-        return convert.server_info(await self._unary(self._admin.GetServerInfo, request))
-
-    async def list_models(self) -> tuple[Model, ...]:
-        """Give the loaded models, by name and version."""
-        response = await self._unary(self._admin.ListModels, admin_pb2.ListModelsRequest())
-        return tuple(convert.model(each) for each in response.models)
-
-    async def health(self) -> Health:
-        """Ask grpc.health.v1 whether the daemon takes calls.
-
-        Its two messages have one field each, so a wrapper type with the same field number and
-        wire type stands for them and spares the client a distribution more.
-        """
-        check = self._channel.unary_unary(
-            "/grpc.health.v1.Health/Check",
-            request_serializer=StringValue.SerializeToString,
-            response_deserializer=Int32Value.FromString,
-        )
-        answer = await self._unary(check, StringValue())
-        return {1: Health.SERVING, 2: Health.NOT_SERVING}.get(answer.value, Health.OTHER)
+    server_info = administration.server_info
+    list_models = administration.list_models
+    load_model = administration.load_model
+    unload_model = administration.unload_model
+    watch_sessions = administration.watch_sessions
+    drain = administration.drain
+    resume = administration.resume
+    health = administration.health
 
     @property
     def _channel(self) -> grpc.aio.Channel:
@@ -285,11 +274,15 @@ class AsyncClient:
     def _admin(self) -> admin_pb2_grpc.AdminServiceAsyncStub:
         return admin_pb2_grpc.AdminServiceStub(self._channel)
 
-    async def _unary(self, method: Any, request: Any) -> Any:
+    async def _unary(self, method: Any, request: Any, *, longer_s: float = 0.0) -> Any:
         """Make one unary call; a failure becomes ours."""
         try:
-            return await method(request, timeout=self.timeout_s)
+            return await method(request, timeout=self.timeout_s + longer_s)
         except grpc.aio.AioRpcError as error:
             trailers = tuple(error.trailing_metadata() or ())
             status = status_of(error.code(), error.details(), trailers)
             raise error_from(status, self.address) from error
+        except asyncio.CancelledError:
+            if task_is_cancelled():
+                raise
+            raise CallEnded("this client was closed") from None

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
-from speakerd.v1 import admin_pb2, audio_pb2, enrollment_pb2, verification_pb2
+from speakerd.v1 import audio_pb2, enrollment_pb2, verification_pb2
 
 from speakerd_client import records, results
 
@@ -24,24 +24,24 @@ def moment(message: Timestamp) -> datetime:
 
 def decision(value: int) -> results.Decision:
     """A number newer than our contract is OTHER, and so for the three below."""
-    return results.Decision[_name(audio_pb2.Decision.items(), value, "DECISION_")]
+    return results.Decision[name_of(audio_pb2.Decision.items(), value, "DECISION_")]
 
 
 def scale(value: int) -> results.ScoreScale:
     """Kind of a score."""
-    return results.ScoreScale[_name(audio_pb2.ScoreScale.items(), value, "SCORE_SCALE_")]
+    return results.ScoreScale[name_of(audio_pb2.ScoreScale.items(), value, "SCORE_SCALE_")]
 
 
 def state(value: int) -> records.SpeakerState:
     """Where a speaker stands."""
     items = enrollment_pb2.SpeakerState.items()
-    return records.SpeakerState[_name(items, value, "SPEAKER_STATE_")]
+    return records.SpeakerState[name_of(items, value, "SPEAKER_STATE_")]
 
 
 def feedback(value: int) -> records.EnrollFeedback:
     """What a person who enrols should do."""
     items = enrollment_pb2.EnrollFeedback.items()
-    return records.EnrollFeedback[_name(items, value, "ENROLL_FEEDBACK_")]
+    return records.EnrollFeedback[name_of(items, value, "ENROLL_FEEDBACK_")]
 
 
 def model_identity(message: audio_pb2.ModelIdentity) -> results.ModelIdentity:
@@ -194,42 +194,7 @@ def enrollment(
     )
 
 
-def model(message: admin_pb2.Model) -> records.Model:
-    """One loaded model."""
-    return records.Model(
-        identity=model_identity(message.identity),
-        dim=message.dim,
-        sample_rate_hz=message.sample_rate_hz,
-        samples_per_chunk=message.samples_per_chunk,
-        minimum_samples_per_chunk=message.minimum_samples_per_chunk,
-        maximum_samples_per_chunk=message.maximum_samples_per_chunk,
-        accept_at=score(message.accept_at),
-        reject_below=score(message.reject_below),
-        precision=message.precision,
-        licence=message.licence,
-        sha256=message.sha256,
-        is_default=message.is_default,
-    )
-
-
-def server_info(message: admin_pb2.GetServerInfoResponse) -> records.ServerInfo:
-    """What a daemon is and how it does."""
-    return records.ServerInfo(
-        version=message.version,
-        started=moment(message.start_time),
-        default_model=model_identity(message.default_model),
-        domains=tuple(message.domains),
-        live_streams=message.live_streams,
-        maximum_streams=message.maximum_streams,
-        queued_windows=message.queued_windows,
-        maximum_queued_windows=message.maximum_queued_windows,
-        windows_embedded=message.windows_embedded,
-        speakers=message.speakers,
-        draining=message.draining,
-    )
-
-
-def _name(items: Sequence[tuple[str, int]], value: int, prefix: str) -> str:
-    """Name of our member for a number on the wire."""
+def name_of(items: Sequence[tuple[str, int]], value: int, prefix: str) -> str:
+    """Name of our member for a number on the wire; OTHER where it is newer than our contract."""
     names = {number: name.removeprefix(prefix) for name, number in items if number > 0}
     return names.get(value, "OTHER")

@@ -1,8 +1,11 @@
-"""How a streaming call really ended.
+"""How a call really ended.
 
 When a server ends a call while the client still writes, grpc.aio lets the failed write replace
 the server's status by an INTERNAL of its own (grpc/grpc#36066). Done callbacks run at every change
 of the status, so the one that the server sent is always seen here, before or after the other.
+
+A call that is cancelled, as by the end of its channel, raises CancelledError in the task that waits
+for it, as if the task had been cancelled.
 """
 
 from __future__ import annotations
@@ -19,6 +22,12 @@ T = TypeVar("T")
 
 _WRITE_FAILED = "Internal error from Core"
 _TRUTH_LIMIT_S = 1.0
+
+
+def task_is_cancelled() -> bool:
+    """Tell whether this very task was cancelled, not merely a call that it waits for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 class RpcCall(Protocol):

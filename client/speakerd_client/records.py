@@ -1,4 +1,4 @@
-"""Who is enrolled and what the daemon is: plain frozen values, never a protobuf object.
+"""Who is enrolled, and whether the daemon is there: plain frozen values, never a protobuf object.
 
 Durations are float seconds (`_s`), times are aware datetimes in UTC. A member OTHER stands for a
 value that this version of the SDK does not know yet.
@@ -10,7 +10,7 @@ import enum
 from dataclasses import dataclass
 from datetime import datetime
 
-from speakerd_client.results import ModelIdentity, Score
+from speakerd_client.results import ModelIdentity
 
 
 class SpeakerState(enum.Enum):
@@ -133,61 +133,3 @@ class Enrollment:
     """The same in one sentence with the numbers."""
     settings: EnrollmentSettings
     """What the enrolment ran with."""
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """One loaded model."""
-
-    identity: ModelIdentity
-    """Name, version, front end."""
-    dim: int
-    """Length of its embeddings."""
-    sample_rate_hz: int
-    """Samples per second it was trained for."""
-    samples_per_chunk: int
-    """Window length where a call names none."""
-    minimum_samples_per_chunk: int
-    """Smallest window it can take."""
-    maximum_samples_per_chunk: int
-    """Largest window it can take."""
-    accept_at: Score
-    """Default accept threshold."""
-    reject_below: Score
-    """Default reject threshold."""
-    precision: str
-    """How its weights are stored."""
-    licence: str
-    """SPDX identifier."""
-    sha256: str
-    """Of the model file, in hexadecimal."""
-    is_default: bool
-    """True for the model of calls that name none."""
-
-
-@dataclass(frozen=True, slots=True)
-class ServerInfo:
-    """What a daemon is and how it does."""
-
-    version: str
-    """Of the server package."""
-    started: datetime
-    """When it was started."""
-    default_model: ModelIdentity
-    """The model of calls that name none."""
-    domains: tuple[str, ...]
-    """Sorted."""
-    live_streams: int
-    """Calls going on now."""
-    maximum_streams: int
-    """Most at once."""
-    queued_windows: int
-    """Windows waiting for the engine now."""
-    maximum_queued_windows: int
-    """Most waiting at once."""
-    windows_embedded: int
-    """Since the start."""
-    speakers: int
-    """In the store, all domains."""
-    draining: bool
-    """True once it was told to stop."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -28,7 +29,16 @@ _ERRORS: dict[str, type[errors.SpeakerdError]] = {
     "UNKNOWN": errors.ServerFailed,
 }
 
+CONNECTION_LOST = "CONNECTION_LOST"
+"""Reason of a call that was under way when its connection ended, such as by a crash."""
 _DETAILS_KEY = "grpc-status-details-bin"
+_LOST = re.compile(
+    "(?!failed to connect).*(socket closed|connection (reset|aborted|timed out)|broken pipe"
+    "|end of tcp stream|goaway|(keepalive|ping|watchdog) timeout|stream removed|transport closed"
+    "|endpoint clos|cancelling all calls)",
+    re.IGNORECASE | re.DOTALL,
+)
+"""What gRPC says of a connection that ended, or of a server that stopped, during a call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +61,20 @@ def status_of(
     return Status(code.name, message or "", found if isinstance(found, bytes) else found.encode())
 
 
-def error_from(status: Status, address: str, request_id: str = "") -> errors.SpeakerdError:
+def error_from(
+    status: Status, address: str, request_id: str = "", *, answered: bool = False
+) -> errors.SpeakerdError:
     """Make the exception for a call that ended badly.
 
     Args:
         status: How the call ended; its code is not "OK".
         address: Whom the call was made to, for the message.
-        request_id: Id of the call, where it is known.
+        request_id: Id of the call, where it is known: the daemon has answered then.
+        answered: Whether it has answered without telling an id.
     """
     info, violations, retry_after_s = _details(status.details)
     if not info.reason:
-        return _without_reason(status, address, request_id)
+        return _without_reason(status, address, request_id, answered or bool(request_id))
     return _ERRORS.get(status.code, errors.SpeakerdError)(
         status.message,
         reason=info.reason,
@@ -72,11 +85,20 @@ def error_from(status: Status, address: str, request_id: str = "") -> errors.Spe
     )
 
 
-def _without_reason(status: Status, address: str, request_id: str) -> errors.SpeakerdError:
+def _without_reason(
+    status: Status, address: str, request_id: str, answered: bool
+) -> errors.SpeakerdError:
     """Name what no daemon of ours has said: the network, a deadline of ours, another server."""
     kind = _ERRORS.get(status.code, errors.SpeakerdError)
-    message = status.message or status.code
-    if status.code == "UNAVAILABLE":
+    message, reason = status.message or status.code, ""
+    if status.code == "UNAVAILABLE" and (answered or _LOST.match(message)):
+        kind, reason = errors.NotReachable, CONNECTION_LOST
+        message = (
+            f"the connection to the daemon at {address} was lost during the call ({message});"
+            " whether the call was carried out is not known: see that the daemon runs, then make"
+            " the call once more"
+        )
+    elif status.code == "UNAVAILABLE":
         kind = errors.NotReachable
         message = (
             f"no daemon answers at {address}; is `speakerd serve` running there? ({status.message})"
@@ -87,8 +109,9 @@ def _without_reason(status: Status, address: str, request_id: str) -> errors.Spe
     elif status.code == "DEADLINE_EXCEEDED":
         message = f"the daemon at {address} did not answer in time"
     elif status.code == "UNIMPLEMENTED":
-        message = f"what answers at {address} does not offer this call; is it a speakerd daemon?"
-    return kind(message, code=status.code, request_id=request_id)
+        message = f"what answers at {address} does not offer this call; is it a speakerd daemon,"
+        message += " and not older than this client?"
+    return kind(message, reason=reason, code=status.code, request_id=request_id)
 
 
 def _details(

@@ -75,6 +75,7 @@ async def run(
         await server.stop(0)
         if metrics_server is not None:
             metrics_server.shutdown()
+            metrics_server.server_close()
         await batcher.stop()
         await enrolments.close()
     _log.info("stopped")

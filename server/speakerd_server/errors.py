@@ -15,12 +15,12 @@ SpeakerdError
 ├── Exhausted                    TooManyStreams  TooManyCalls  EngineBusy  EngineQueueFull
 │                                StoreFull  StoreBusy
 ├── NotAvailable                 Draining  EngineDead  EngineLost  DeviceLost  StoreUnavailable
-│                                ErasureIncomplete  RemoteEngineUnavailable
+│                                StoreInterrupted  ErasureIncomplete  RemoteEngineUnavailable
 ├── TooSlow                      StreamIdle  ClientNotReading
 ├── EngineFailed                 BatchFailed  EmbeddingInvalid  DeviceOutOfMemory
 ├── StoreCorrupt
 ├── StartFailed                  SettingInvalid  ModelDamaged  ModelUnusable  AddressUnavailable
-│                                StoreUnusable  DeviceUnavailable  OnnxRuntimeTwice
+│                                StoreUnusable  DeviceUnavailable  OnnxRuntimeTwice  ProcessFailed
 │                                EngineFileRefused  EngineFileMissing  EngineBuildFailed
 │                                RemoteEngineRefused
 └── JobFailed                    a command over files cannot do its work
@@ -606,7 +606,7 @@ class EngineLost(NotAvailable):
     def __init__(self, name: str) -> None:
         self.name = name
         super().__init__(
-            f"the engine {name} ended before it had embedded this audio; it is being started again,"
+            f"{name} ended before it had embedded this audio; it is being started again,"
             " send the call once more"
         )
 
@@ -639,6 +639,19 @@ class StoreUnavailable(NotAvailable):
     def __init__(self, cause: str) -> None:
         self.cause = cause
         super().__init__(f"the enrolment store cannot be used now ({cause}); nothing was changed")
+
+
+class StoreInterrupted(NotAvailable):
+    """The store's process ended between taking a change and answering it."""
+
+    reason = "STORE_INTERRUPTED"
+    retry_after_s = None
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the enrolment store ended while it worked on this change, which may or may not have"
+            " been made; look at the speaker before you send it again"
+        )
 
 
 class ErasureIncomplete(NotAvailable):
@@ -814,6 +827,16 @@ class OnnxRuntimeTwice(StartFailed):
             f" whole; run: pip uninstall -y {names}; then install speakerd-server[cpu] or"
             " speakerd-server[gpu] again"
         )
+
+
+class ProcessFailed(StartFailed):
+    """One of the processes of a daemon cannot be started."""
+
+    reason = "PROCESS_FAILED"
+
+    def __init__(self, name: str, cause: str) -> None:
+        self.name, self.cause = name, cause
+        super().__init__(f"the process of the {name} cannot be started: {cause}")
 
 
 class EngineFileRefused(StartFailed):

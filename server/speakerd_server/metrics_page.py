@@ -6,7 +6,7 @@ from pathlib import Path
 from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import REGISTRY, CollectorRegistry, start_http_server
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from speakerd_server import metrics
 from speakerd_server.errors import AddressUnavailable
@@ -32,11 +32,6 @@ def serve_metrics_of_all(settings: ServerSettings, folder: Path) -> Page:
     MultiProcessCollector(registry, path=str(folder))  # type: ignore[no-untyped-call]
     registry.register(metrics.RESTARTS)
     return _serve(settings, registry)
-
-
-def forget_process(folder: Path, pid: int) -> None:
-    """Let gauges be without a process that has ended; what it counted stays."""
-    mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
 
 
 def _serve(settings: ServerSettings, registry: CollectorRegistry) -> Page:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 
 import pytest
@@ -117,3 +119,18 @@ def test_a_closed_client_says_so(daemon: Daemon) -> None:
         client.health()
     with pytest.raises(CallEnded, match="closed"):
         client.health()
+
+
+def test_an_interrupt_before_a_call_has_begun_leaves_no_call(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("speakerd_client.blocking._loop", interrupted)
+        with warnings.catch_warnings(record=True) as warned, pytest.raises(KeyboardInterrupt):
+            client.health()
+        gc.collect()
+    assert warned == []
+    client.health()

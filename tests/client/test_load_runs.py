@@ -161,7 +161,7 @@ def test_a_daemon_that_dies_ends_every_stream_by_name(
         plan = LivePlan(daemon.address, streams=4, seconds=60.0, options=SHORT_WINDOWS)
         result = asyncio.run(runs.run_live(plan, phone, watch=watch))
     assert (result.streams.finished, result.streams.failed) == (0, 4)
-    assert {error.reason for error in result.errors} == {"NotReachable"}
+    assert {error.reason for error in result.errors} == {"CONNECTION_LOST"}
     assert result.windows.answered > 0
 
 

@@ -51,11 +51,57 @@ def test_a_named_failure_keeps_its_words_reason_and_details(
 def test_what_no_daemon_said_names_the_address(
     code: str, kind: type[errors.SpeakerdError], words: str
 ) -> None:
-    error = error_from(Status(code, "core words"), ADDRESS, request_id="mine")
+    error = error_from(Status(code, "core words"), ADDRESS)
     assert type(error) is kind
     assert ADDRESS in str(error)
     assert words in str(error)
-    assert (error.reason, error.request_id) == ("", "mine")
+    assert (error.reason, error.request_id) == ("", "")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Socket closed",
+        "recvmsg:Connection reset by peer",
+        "sendmsg: Broken pipe (32)",
+        "GOAWAY received",
+        "keepalive watchdog timeout",
+        "Stream removed",
+        "Cancelling all calls",
+    ],
+)
+def test_a_connection_that_ended_is_told_from_one_that_was_never_made(words: str) -> None:
+    error = error_from(Status("UNAVAILABLE", words), ADDRESS)
+    assert type(error) is errors.NotReachable
+    assert (error.reason, error.code) == ("CONNECTION_LOST", "UNAVAILABLE")
+    assert str(error) == (
+        f"the connection to the daemon at {ADDRESS} was lost during the call ({words}); whether the"
+        " call was carried out is not known: see that the daemon runs, then make the call once more"
+    )
+
+
+def test_a_call_that_was_open_lost_its_connection_whatever_grpc_says_of_it() -> None:
+    error = error_from(Status("UNAVAILABLE", "words to come"), ADDRESS, request_id="mine")
+    assert (error.reason, error.request_id) == ("CONNECTION_LOST", "mine")
+    assert error_from(Status("UNAVAILABLE", ""), ADDRESS, answered=True).reason == "CONNECTION_LOST"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Failed to"
+        " connect to remote host: connect: Connection refused (111)",
+        "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: recvmsg:"
+        "Connection reset by peer",
+        "DNS resolution failed for nowhere:1: Domain name not found",
+        "",
+    ],
+)
+def test_a_connection_that_was_never_made_asks_for_the_daemon(words: str) -> None:
+    error = error_from(Status("UNAVAILABLE", words), ADDRESS)
+    assert type(error) is errors.NotReachable
+    assert error.reason == ""
+    assert f"no daemon answers at {ADDRESS}" in str(error)
 
 
 @given(st.binary(max_size=100))

@@ -7,8 +7,12 @@ import enum
 import types
 
 import speakerd_client
+import typer
 from google.protobuf.message import Message
 from speakerd_client import errors
+from speakerd_client.cli.app import app
+from support.papers import text_of
+from support.shared import ROOT
 
 
 def public_names() -> set[str]:
@@ -50,7 +54,15 @@ def test_no_public_value_is_a_protobuf_message() -> None:
 
 
 def test_every_enum_of_answers_has_a_place_for_newer_values() -> None:
-    for name in ("Decision", "ScoreScale", "SpeakerState", "EnrollFeedback", "Health"):
+    answers = ("Decision", "ScoreScale", "SpeakerState", "EnrollFeedback", "Health", "ModelStatus")
+    for name in answers:
         kind = getattr(speakerd_client, name)
         assert issubclass(kind, enum.Enum)
         assert "OTHER" in kind.__members__
+
+
+def test_every_command_of_speakerctl_is_described() -> None:
+    commands = vars(typer.main.get_command(app))["commands"]
+    readme = text_of(ROOT / "client" / "README.md")
+    assert [name for name in commands if f"speakerctl {name}" not in readme] == []
+    assert {"models", "sessions", "drain", "resume", "status"} <= set(commands)

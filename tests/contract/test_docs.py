@@ -21,6 +21,7 @@ from grpc_health.v1 import health_pb2
 from prometheus_client.metrics import MetricWrapperBase
 from speakerd.v1 import admin_pb2, audio_pb2, enrollment_pb2, verification_pb2
 from speakerd_client.cli.app import app
+from speakerd_client.status import CONNECTION_LOST
 from speakerd_server import errors, metrics
 from speakerd_server.cli.app import speakerd
 from speakerd_server.config import CONFIG_VARIABLE, all_settings
@@ -62,7 +63,7 @@ REASONS = {
     kind.reason
     for kind in vars(errors).values()
     if isinstance(kind, type) and issubclass(kind, errors.SpeakerdError)
-}
+} | {CONNECTION_LOST}
 VARIABLES = {setting.variable for setting in all_settings()} | {
     CONFIG_VARIABLE,
     "SPEAKERD_ADDRESS",

@@ -1,17 +1,36 @@
 from __future__ import annotations
 
+import os
+import sys
 import threading
+import time
 
 import numpy as np
 import pytest
+from speakerd_server import scheduling
 from speakerd_server.engine.fake import FakeBackend
 from speakerd_server.engine.lanes import Lanes, warmed
 from speakerd_server.errors import ModelRefused
 from speakerd_server.values import Float32, Int64
 from support.batching import DIM, Answering
+from support.contest import contest, in_a_thread
 
 SAMPLES = 720
 NAME = "some/1"
+
+
+class Working(FakeBackend):
+    """Takes so much of the processor's time for a batch, and for each of its windows."""
+
+    def __init__(self, batch_s: float, window_s: float) -> None:
+        super().__init__(DIM)
+        self._batch_s, self._window_s = batch_s, window_s
+
+    def embed(self, pcm: Float32, rows: Int64) -> Float32:
+        until_s = time.thread_time() + self._batch_s + len(pcm) * self._window_s
+        while time.thread_time() < until_s:
+            pass
+        return super().embed(pcm, rows)
 
 
 class Together(FakeBackend):
@@ -59,6 +78,36 @@ def test_a_batch_that_takes_too_long_is_not_chosen() -> None:
         Lanes(DIM, [FakeBackend(DIM, delay_s=0.05)]), NAME, SAMPLES, 8, 2400, longest_s=0.01
     )
     assert cost.best_windows == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how long a thread waited")
+def test_what_a_batch_costs_does_not_depend_on_who_else_is_at_work() -> None:
+    def work() -> None:
+        with contest():
+            _, cost = warmed(
+                Lanes(DIM, [Working(0.02, 0.01)]), NAME, SAMPLES, 4, 2400, longest_s=0.09
+            )
+        assert [windows for windows, _ in cost.measured] == [1, 2, 4]
+        assert cost.fixed_s == pytest.approx(0.02, rel=0.3)
+        assert cost.window_s == pytest.approx(0.01, rel=0.3)
+
+    in_a_thread(work)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux's threads have priorities")
+@pytest.mark.parametrize("gives_way", [True, False])
+def test_beside_calls_a_model_is_tried_with_what_they_leave(gives_way: bool) -> None:
+    class Noting(FakeBackend):
+        def embed(self, pcm: Float32, rows: Int64) -> Float32:
+            priority = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+            priorities.add(priority)
+            return super().embed(pcm, rows)
+
+    priorities: set[int] = set()
+    usual = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    lanes = Lanes(DIM, [Noting(DIM), Noting(DIM)])
+    warmed(lanes, NAME, SAMPLES, 8, 2400, 60.0, gives_way=gives_way)
+    assert priorities == {10 if gives_way else usual}
 
 
 def test_narrow_backends_are_warmed_at_the_same_time() -> None:
@@ -117,3 +166,12 @@ def test_backends_that_workers_share_are_closed_once() -> None:
     assert sorted(map(id, closed)) == sorted(map(id, (one, other, wide)))
     Lanes(DIM, [one], None).close()
     assert closed[-1] is one
+
+
+def test_a_batch_that_seems_to_take_no_time_has_a_speed_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    delays = iter(range(1000))
+    monkeypatch.setattr(scheduling, "delayed_s", lambda: float(next(delays)))
+    _, cost = warmed(Lanes(DIM, [FakeBackend(DIM)]), NAME, SAMPLES, 8, 2400, 60.0)
+    assert all(seconds > 0.0 for _, seconds in cost.measured)

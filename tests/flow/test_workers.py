@@ -21,6 +21,7 @@ from support.speech import noise, pcm16
 pytestmark = [pytest.mark.timeout(90), fleet.NEEDS_TWO_PROCESSORS]
 WORKERS = 2
 MOST_STREAMS = 6
+MOST_UNARY_CALLS = 3
 ONE_LANE = (
     "--engine-workers=1",
     f"--engine-threads-per-worker={processors()}",
@@ -35,7 +36,11 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 @pytest.fixture(scope="module")
 def several(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    flags = (f"--workers={WORKERS}", f"--calls-maximum-streams={MOST_STREAMS}")
+    flags = (
+        f"--workers={WORKERS}",
+        f"--calls-maximum-streams={MOST_STREAMS}",
+        f"--calls-maximum-unary-calls={MOST_UNARY_CALLS}",
+    )
     with Daemon(tmp_path_factory.mktemp("several"), *flags, *ONE_LANE) as running:
         yield running
 
@@ -185,6 +190,27 @@ def test_the_limit_of_live_calls_holds_for_all_workers_together(
     for call in calls:
         call.cancel()
     fleet.until(lambda: not fleet.live_streams(workers[0]))
+
+
+def test_the_limit_of_unary_calls_holds_for_all_workers_together(
+    workers: list[wire.Stubs],
+) -> None:
+    audio = pb.Audio(format=wire.PCM16, content=pcm16(noise(59.0)))
+    whole = pb.EmbedRequest(audio=audio, samples_per_chunk=-1)
+    calls = [
+        workers[number % WORKERS].verification.Embed.future(whole, timeout=wire.DEADLINE_S)
+        for number in range(MOST_UNARY_CALLS)
+    ]
+    fleet.until(lambda: models(workers[0])["campplus"].open_calls == MOST_UNARY_CALLS)
+    for stubs in workers:
+        with pytest.raises(grpc.RpcError) as failed:
+            embedded(stubs, ONE_WINDOW)
+        assert wire.refusal(failed.value).reason == "TOO_MANY_CALLS"
+    for call in calls:
+        call.cancel()
+    for stubs in workers:
+        fleet.until(lambda: models(workers[0])["campplus"].open_calls == 0)
+        assert embedded(stubs, ONE_WINDOW).window_count == 1
 
 
 def test_a_model_comes_and_goes_for_all_workers_and_calls_that_hold_it_finish(

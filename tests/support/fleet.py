@@ -8,8 +8,9 @@ import queue
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from typing import TypeVar
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Protocol, TypeVar
 
 import grpc
 import pytest
@@ -18,6 +19,7 @@ from speakerd.v1 import admin_pb2
 from speakerd.v1 import verification_pb2 as pb
 from speakerd_server.engine.cpu import processors
 from support import wire
+from support.daemon import Daemon
 
 T = TypeVar("T")
 PATIENCE_S = 45.0
@@ -74,10 +76,42 @@ def running(pid: int) -> bool:
     return len(threads) > 1 or state not in "ZX"
 
 
-def children(pid: int) -> list[int]:
-    """Give the processes that a process has started."""
-    with open(f"/proc/{pid}/task/{pid}/children") as file:
-        return [int(child) for child in file.read().split()]
+def children(pid: int, kind: str = "") -> list[int]:
+    """Give the processes of a kind, or all, that a supervisor has and that are running."""
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children") as file:
+            found = [int(child) for child in file.read().split()]
+        return [child for child in found if running(child) and is_part(child, kind)]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def is_part(pid: int, kind: str) -> bool:
+    """Tell whether a process is a part of a daemon, of a kind or of any."""
+    try:
+        with open(f"/proc/{pid}/cmdline") as file:
+            words = file.read().split("\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return "speakerd_server.processes.entry" in words and kind in ("", *words)
+
+
+def left_over(folder: Path) -> list[int]:
+    """Give the parts of daemons that are running in a folder."""
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit() and running(int(name)) and is_part(int(name), ""):
+            with suppress(OSError):
+                if os.readlink(f"/proc/{name}/cwd") == str(folder):
+                    found.append(int(name))
+    return found
+
+
+class Daemons(Protocol):
+    """Makes daemons of two workers that are not started yet."""
+
+    def __call__(self, *flags: str, folder: Path | None = None, temporary: str = "") -> Daemon:
+        """Give one; in the folder of the test and the system's one for temporary files."""
 
 
 class LiveCall:
@@ -119,6 +153,14 @@ class LiveCall:
         """End the call as its client."""
         self.answers.cancel()
         self._messages.put(None)
+
+
+def ended(call: LiveCall) -> pb.VerificationResult | wire.Refusal:
+    """End the audio of a call; gives its final, or how it failed."""
+    try:
+        return call.end()
+    except grpc.RpcError as error:
+        return wire.refusal(error)
 
 
 @contextmanager

@@ -16,14 +16,16 @@ from rich.progress import track
 
 from speakerd_client.audio import read_audio
 from speakerd_client.blocking import Client
-from speakerd_client.cli import options, render, speakers
+from speakerd_client.cli import models, options, render, speakers
+from speakerd_client.cli.daemon import WAIT_EXITS, drain, resume, status
 from speakerd_client.cli.extract import EXITS, extract
 from speakerd_client.cli.live import follow, last
 from speakerd_client.cli.load import EXITS as LOAD_EXITS
 from speakerd_client.cli.load import NOT_STARTED, load
 from speakerd_client.cli.raw import standard_input
+from speakerd_client.cli.sessions import sessions
 from speakerd_client.errors import SpeakerdError, Unavailable
-from speakerd_client.records import EnrollFeedback, Enrollment, Health
+from speakerd_client.records import EnrollFeedback, Enrollment
 from speakerd_client.results import Everyone, Verification
 from speakerd_client.source import pace
 
@@ -32,15 +34,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help=(
-        "Talk to a speakerd daemon: enrol speakers, verify and identify voices.\n\n"
+        "Talk to a speakerd daemon: enrol speakers, verify and identify voices, operate it.\n\n"
         "Exit codes of verify and identify: 0 accept, 1 reject, 2 no answer (undecided, not enough"
         " speech, not enrolled, ...). Of every command: 0 done, 3 error, with the reason on"
         " standard error, 130 interrupted."
     ),
 )
 app.add_typer(speakers.app, name="speakers")
+app.add_typer(models.app, name="models")
 app.command(epilog=EXITS)(extract)
 app.command(epilog=LOAD_EXITS)(load)
+app.command()(status)
+app.command()(sessions)
+app.command(epilog=WAIT_EXITS)(drain)
+app.command()(resume)
 
 _EXITS = "Exits with 0 accept, 1 reject, 2 no answer, 3 error, 130 interrupted."
 _USAGE_CODES = {"load": NOT_STARTED}
@@ -189,19 +196,6 @@ def identify(
     return _exit_code(result)
 
 
-@app.command()
-def status(address: options.Address = options.ADDRESS, in_json: options.Json = False) -> int:
-    """Say what the daemon is and how it does; exits with 0 when it takes calls, else 1."""
-    with Client(address, timeout_s=10) as client:
-        health, info, models = client.health(), client.server_info(), client.list_models()
-    if in_json:
-        facts = {"address": address, "health": health, "server": info, "models": models}
-        render.say(render.as_json(facts))
-    else:
-        render.say(render.status_text(health.value, info, models, address))
-    return 0 if health is Health.SERVING else 1
-
-
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run speakerctl and give its exit code; whatever fails ends in one line."""
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -248,9 +242,9 @@ def _invoke(arguments: Sequence[str] | None) -> int:
 
 
 def _command_of(error: typer.TyperException) -> str:
-    """Give the name of the command whose usage is wrong; empty for that of speakerctl itself."""
+    """Give the command whose usage is wrong, such as "models load"; empty for speakerctl itself."""
     context = getattr(error, "ctx", None)
-    return "" if context is None else str(context.info_name)
+    return "" if context is None else str(context.command_path).partition(" ")[2]
 
 
 def _exit_code(result: Verification) -> int:

@@ -1,8 +1,9 @@
-"""A verification as it goes on: lines of JSON, a live view, or nothing but the end."""
+"""What goes on, as it goes on: lines of JSON, a live view, or nothing but the end."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -78,6 +79,17 @@ def follow(
         with LiveView(claim, console) as view:
             return last(updates, view.show)
     return last(updates)
+
+
+@contextmanager
+def waiting(text: str) -> Iterator[None]:
+    """Say on a terminal what is waited for; nothing is left of it at the end."""
+    errors = Console(stderr=True)
+    if not errors.is_terminal:
+        yield
+        return
+    with errors.status(Text(text)):
+        yield
 
 
 def last(items: Iterable[Item], show: Callable[[Item], None] = lambda item: None) -> Item:

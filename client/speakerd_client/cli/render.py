@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from speakerd_client.errors import SpeakerdError
-from speakerd_client.records import Enrollment, Model, ServerInfo, Speaker
+from speakerd_client.records import Enrollment, Speaker
 from speakerd_client.results import Decision, Verification
 
 EXIT_CODES = {Decision.ACCEPT: 0, Decision.REJECT: 1}
@@ -100,7 +100,7 @@ def speaker_rows(speakers: Iterable[Speaker]) -> list[str]:
             each.state.name,
             str(len(each.recordings)),
             f"{each.net_speech_s:.2f} s",
-            _time(each.updated),
+            time_text(each.updated),
             each.display_name,
         )
         for each in speakers
@@ -117,14 +117,14 @@ def speaker_text(speaker: Speaker) -> str:
         ("state", speaker.state.name),
         ("speech", f"{speaker.net_speech_s:.2f} s"),
         ("model", str(speaker.model or "-")),
-        ("created", _time(speaker.created)),
-        ("updated", _time(speaker.updated)),
+        ("created", time_text(speaker.created)),
+        ("updated", time_text(speaker.updated)),
     ]
     rows = [("RECORDING", "CREATED", "SPEECH", "WINDOWS", "CONSISTENCY")]
     rows += [
         (
             each.recording_id,
-            _time(each.created),
+            time_text(each.created),
             f"{each.net_speech_s:.2f} s",
             str(each.window_count),
             f"{each.window_consistency:.3f}",
@@ -132,30 +132,6 @@ def speaker_text(speaker: Speaker) -> str:
         for each in speaker.recordings
     ]
     return "\n".join(columns(facts) + (columns(rows) if speaker.recordings else []))
-
-
-def status_text(health: str, info: ServerInfo, models: Sequence[Model], address: str) -> str:
-    """Give what a daemon is and how it does."""
-    state = f"{health.upper()}{' (draining)' if info.draining else ''}"
-    facts = [
-        ("daemon", f"{address}  {state}"),
-        ("version", info.version),
-        ("started", _time(info.started)),
-        ("streams", f"{info.live_streams} of at most {info.maximum_streams}"),
-        ("queue", f"{info.queued_windows} of at most {info.maximum_queued_windows} windows"),
-        ("embedded", f"{info.windows_embedded} windows since the start"),
-        ("speakers", f"{info.speakers} in domains {', '.join(info.domains)}"),
-    ]
-    facts += [
-        (
-            "model",
-            f"{each.identity}{' (default)' * each.is_default}  {each.precision},"
-            f" {each.sample_rate_hz} Hz, {each.dim} values, accept at {each.accept_at.value:.3f}"
-            f" {each.accept_at.scale.value}",
-        )
-        for each in models
-    ]
-    return "\n".join(columns(facts))
 
 
 def columns(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -166,6 +142,11 @@ def columns(rows: Sequence[Sequence[str]]) -> list[str]:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
+
+
+def time_text(value: datetime) -> str:
+    """Give a time of the clock on the wall here."""
+    return value.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
 def sparkline(values: Sequence[float], low: float, high: float) -> str:
@@ -192,7 +173,3 @@ def _plain(value: Any) -> Any:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
-
-
-def _time(value: datetime) -> str:
-    return value.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")

@@ -11,7 +11,7 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 from speakerd.v1.verification_pb2 import StreamVerifyResponse
 
-from speakerd_client.ending import Ending
+from speakerd_client.ending import Ending, task_is_cancelled
 from speakerd_client.errors import ServerFailed, SpeakerdError, TooSlow
 from speakerd_client.load.course import Course, Wire
 from speakerd_client.load.stream_log import StreamLog
@@ -57,7 +57,7 @@ class LiveStream:
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             pass  # the ending knows more
         except asyncio.CancelledError:
-            if _task_is_cancelled():
+            if task_is_cancelled():
                 self._rpc.cancel()
                 if self._stopped:
                     return
@@ -128,7 +128,7 @@ class LiveStream:
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             pass  # the call is over, and the reader is told so as well
         except asyncio.CancelledError:
-            if _task_is_cancelled():
+            if task_is_cancelled():
                 raise
 
     async def _pace(self, at: int, random: Random) -> None:
@@ -159,9 +159,3 @@ def _parsed(raw: bytes) -> StreamVerifyResponse:
         return StreamVerifyResponse.FromString(raw)
     except DecodeError as error:
         raise ServerFailed("what answers there speaks no speakerd") from error
-
-
-def _task_is_cancelled() -> bool:
-    """Tell whether this very task was cancelled, not merely a call that it waits for."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

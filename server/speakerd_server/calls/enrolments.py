@@ -23,8 +23,9 @@ T = TypeVar("T")
 class Enrolments(Protocol):
     """Who is enrolled, in this process or in another; methods and errors are EnrolmentStore's.
 
-    All raise StoreUnavailable as well when the process that has the store is not there, and those
-    that wait for the disk StoreBusy. A change is answered once every process sees it.
+    All raise StoreUnavailable as well when the process that has the store is not there, a change
+    StoreInterrupted when it ends meanwhile, and those that wait for the disk StoreBusy. A change is
+    answered once every process sees it.
     """
 
     async def voiceprint(

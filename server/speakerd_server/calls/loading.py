@@ -121,6 +121,13 @@ class LocalLoader:
 
     async def load(self, bundle: Bundle, device: str) -> LoadedModel:
         """See ModelLoader."""
+        try:
+            return await self._load(bundle, device)
+        finally:
+            # Reading and trying it took as much again as the model itself takes.
+            await asyncio.to_thread(give_memory_back)
+
+    async def _load(self, bundle: Bundle, device: str) -> LoadedModel:
         identity = bundle.card.identity
         reference = f"{identity.name}/{identity.version}"
         device = device or placement_of(bundle.card, self._settings)

@@ -98,9 +98,9 @@ class Batcher:
         longest_s = settings.maximum_batch_ms / 1000.0
         frames = self._most_frames
         try:
-            lanes, cost = await asyncio.to_thread(
-                warmed, lanes, name, warm_samples, self._most_windows, frames, longest_s
-            )
+            tried = lanes, name, warm_samples, self._most_windows, frames, longest_s
+            gives_way = bool(self._models)
+            lanes, cost = await asyncio.to_thread(warmed, *tried, gives_way=gives_way)
             self._check_works()
         except BaseException:
             lanes.close()

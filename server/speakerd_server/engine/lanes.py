@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -19,6 +20,9 @@ from speakerd_server.values import Window
 
 _WIDE_PAYS = 0.95
 """A wide backend is kept when it takes no more than this share of a narrow one's time."""
+
+_LEAST_S = 1e-6
+"""No batch is measured to take less: speeds are divided by it."""
 
 
 class Watch(Protocol):
@@ -60,7 +64,14 @@ class Lanes:
 
 
 def warmed(
-    lanes: Lanes, name: str, samples: int, most_windows: int, most_frames: int, longest_s: float
+    lanes: Lanes,
+    name: str,
+    samples: int,
+    most_windows: int,
+    most_frames: int,
+    longest_s: float,
+    *,
+    gives_way: bool = False,
 ) -> tuple[Lanes, Cost]:
     """Run every backend on noise, measure what batches cost, and leave out what does not pay.
 
@@ -71,6 +82,7 @@ def warmed(
         most_windows: Most windows of a batch.
         most_frames: Most frames of a batch of several windows.
         longest_s: Longest batch of several windows.
+        gives_way: Whether others, who are served, come first.
 
     Returns:
         The lanes to use, and the cost of a batch on one of them.
@@ -79,21 +91,23 @@ def warmed(
         ModelRefused: A backend gives no embedding of noise: an error, another length, NaN, zeros.
     """
     with scheduling.forward():
-        return _warmed(lanes, name, _noise(samples), most_windows, most_frames, longest_s)
+        window = _noise(samples)
+        most = max(1, min(most_windows, most_frames // window.rows.size))
+        return _warmed(lanes, name, window, most, longest_s, gives_way)
 
 
 def _warmed(
-    lanes: Lanes, name: str, window: Window, most_windows: int, most_frames: int, longest_s: float
+    lanes: Lanes, name: str, window: Window, most: int, longest_s: float, gives_way: bool
 ) -> tuple[Lanes, Cost]:
-    most = max(1, min(most_windows, most_frames // window.rows.size))
     first, others = lanes.narrow[0], lanes.narrow[1:]
 
     def seconds(backend: Backend, windows: int) -> float:
         return _seconds(backend, window, windows, lanes.dim, name)
 
-    with ThreadPoolExecutor(len(lanes.narrow), thread_name_prefix="warming") as pool:
+    begin = scheduling.give_way if gives_way else None
+    with ThreadPoolExecutor(len(lanes.narrow), "warming", begin) as pool:
         list(pool.map(lambda one: seconds(one, 1), lanes.narrow))
-        cost = measure(lambda windows: seconds(first, windows), most, longest_s)
+        cost = pool.submit(measure, partial(seconds, first), most, longest_s).result()
         list(pool.map(lambda one: seconds(one, cost.best_windows), others))
     if lanes.wide is None:
         return lanes, cost
@@ -106,11 +120,20 @@ def _warmed(
 
 
 def _seconds(backend: Backend, window: Window, windows: int, dim: int, name: str) -> float:
-    begun_s = time.perf_counter()
+    begun_s = _own_clock_s()
     for outcome in embed_windows(backend, [window] * windows, dim):
         if isinstance(outcome, SpeakerdError):
             raise ModelRefused(name, f"it gives no embedding of noise: {outcome}") from outcome
-    return time.perf_counter() - begun_s
+    return max(_LEAST_S, _own_clock_s() - begun_s)
+
+
+def _own_clock_s() -> float:
+    """Give a clock that stands while others have the processor.
+
+    A batch costs what it takes, however much else goes on while that is measured: with a busy
+    machine's time, the batch size would be chosen by chance.
+    """
+    return time.perf_counter() - scheduling.delayed_s()
 
 
 def _noise(samples: int) -> Window:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from speakerd_server.calls.administration import ProcessState
+from speakerd_server.errors import ProcessFailed
 from speakerd_server.processes.link import Link, LinkLost
 from speakerd_server.processes.messages import Stop
 
@@ -48,7 +49,7 @@ class Child:
         self.stopping = False
         """Whether it is meant to end."""
         self.ready = False
-        """Whether it has become what it is to be, and has not ended since."""
+        """Whether it is what it was started to be, which `start` and its end deny."""
 
     @property
     def is_up(self) -> bool:
@@ -56,39 +57,44 @@ class Child:
         return self._link is not None
 
     @property
-    def pid(self) -> int:
-        """Number of the process that was started last; 0: none was."""
-        return self._process.pid if self._process is not None else 0
-
-    @property
     def state(self) -> ProcessState:
         """Say how it does."""
         pid = self.pid if self.is_up else 0
         return ProcessState(self.name, pid, self.started_unix_s, self.restarts)
 
+    @property
+    def pid(self) -> int:
+        """Of the process that was started last; 0 before the first."""
+        return 0 if self._process is None else self._process.pid
+
     async def start(self, pass_fds: Sequence[int] = ()) -> None:
         """Start the process; it waits for its first word."""
+        self.ready = False
         ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *self._program,
-                self.kind,
-                str(theirs.fileno()),
-                self.name,  # for whoever lists processes
-                pass_fds=(theirs.fileno(), *pass_fds),
-                env=os.environ | dict(self._environment),
-                stdin=asyncio.subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C is for the supervisor
-            )
+        try:
+            with theirs:
+                self._process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    *self._program,
+                    self.kind,
+                    str(theirs.fileno()),
+                    self.name,  # for whoever lists processes
+                    pass_fds=(theirs.fileno(), *pass_fds),
+                    env=os.environ | dict(self._environment),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    start_new_session=True,  # Ctrl-C is for the supervisor
+                )
+        except BaseException:
+            ours.close()
+            raise
         self.started_unix_s = time.time()
         reader, writer = await asyncio.open_unix_connection(sock=ours)
 
         def lost() -> None:
             if self._link is link:
-                self._down()
+                self._link, self.ready = None, False
 
-        self._link = link = Link(reader, writer, self._handler, lost)
+        link = self._link = Link(reader, writer, self._handler, lost)
 
     async def ask(self, question: Any) -> Any:
         """Ask it; raises what it raises, and LinkLost when it is not there."""
@@ -96,11 +102,21 @@ class Child:
             raise LinkLost
         return await self._link.ask(question)
 
+    async def order(self, order: Any) -> Any:
+        """Ask it for a step of its start; raises what it raises, and ProcessFailed."""
+        try:
+            return await self.ask(order)
+        except LinkLost:
+            cause = "it ended, or was ended; its log or that of the system has more"
+            raise ProcessFailed(self.name, cause) from None
+        except RuntimeError as error:
+            raise ProcessFailed(self.name, str(error)) from None
+
     async def ended(self) -> str:
         """Return how it ended, once it has."""
         assert self._process is not None
         code = await self._process.wait()
-        self._down()
+        self._link, self.ready = None, False  # which the link may notice only later
         return f"signal {-code}" if code < 0 else f"exit code {code}"
 
     async def stop(self) -> None:
@@ -121,6 +137,3 @@ class Child:
         """End it without a word."""
         if self._process is not None and self._process.returncode is None:
             self._process.kill()
-
-    def _down(self) -> None:
-        self._link, self.ready = None, False

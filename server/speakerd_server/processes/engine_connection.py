@@ -11,24 +11,29 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 
 from speakerd_server.engine.window_queue import Taken
-from speakerd_server.errors import EngineLost, EngineQueueFull, RemoteEngineUnavailable
+from speakerd_server.errors import (
+    EngineLost,
+    EngineQueueFull,
+    RemoteEngineUnavailable,
+    SpeakerdError,
+)
 from speakerd_server.processes.arena import Allocator, mapped, rounded, shared_file
+from speakerd_server.processes.engine_answers import EngineAnswers
 from speakerd_server.processes.status_page import StatusPage
 from speakerd_server.processes.windows_shared import (
     CANCEL,
     EMBEDDED,
     HELLO,
-    RECORD,
+    MOST_VALUES,
     REFUSED,
+    RELEASED,
     SUBMIT,
     Record,
     Slot,
-    read_record,
     slot_bytes,
 )
 from speakerd_server.values import Float32, Window
@@ -176,7 +181,7 @@ class EngineConnection:
                 await asyncio.sleep(_AGAIN_S)
                 continue
             self._status = status
-            await loop.create_unix_connection(lambda: _Answers(self), sock=connection)
+            await loop.create_unix_connection(lambda: EngineAnswers(self), sock=connection)
             return
 
     def _greet(self) -> tuple[socket.socket, StatusPage]:
@@ -187,10 +192,13 @@ class EngineConnection:
             connection.connect(str(self._path))
             socket.send_fds(connection, [HELLO], [self._descriptor])
             content, descriptors, _, _ = socket.recv_fds(connection, len(HELLO), 1)
-            if content != HELLO or len(descriptors) != 1:
-                raise ValueError("no engine of this daemon")
-            status = StatusPage(descriptors[0])
-            os.close(descriptors[0])
+            try:
+                if content != HELLO or len(descriptors) != 1 or self._closed:
+                    raise ValueError("no engine of this daemon")
+                status = StatusPage(descriptors[0])
+            finally:
+                for descriptor in descriptors:
+                    os.close(descriptor)
             connection.setblocking(False)
         except BaseException:
             connection.close()
@@ -207,64 +215,47 @@ class EngineConnection:
         self._transport, self._status, self._lost_at_s = None, None, time.monotonic()
         jobs, self._jobs = list(self._jobs.values()), {}
         self._allocator = Allocator(self._size_bytes)
-        if self._closed:
-            return
-        self.open()
+        if not self._closed:
+            self.open()
         orphans = []
         for job in jobs:
             if job.future.done():
                 continue
-            if job.slot is not None and job.slot.taken:
+            if self._closed or (job.slot is not None and job.slot.taken):
                 job.future.set_exception(EngineLost(self.name))
             else:
                 orphans.append(job)
         self._on_orphans(orphans)
 
     def answered(self, record: Record, content: bytes) -> None:
-        """Hand out what the engine answered."""
-        job = self._jobs.pop(record.job)
-        embedding = None
-        if record.kind == EMBEDDED and job.slot is not None:
-            embedding = job.slot.embedding(record.samples)
-            if job.taken is not None:
-                job.taken(*job.slot.taken_in)
+        """Hand out what the engine answered; one to a window that it does not have is ignored.
+
+        Raises ValueError, or anything else, where the answer cannot be read.
+        """
+        job = self._jobs.get(record.job)
+        if job is None or job.slot is None:
+            return
+        outcome = self._outcome(record, job.slot, content)
+        if record.kind == EMBEDDED and job.taken is not None:
+            job.taken(*job.slot.taken_in)
+        del self._jobs[record.job]
         self._allocator.give_back(job.offset, job.size_bytes)
         if job.future.done():
             return
-        if embedding is not None:
-            job.future.set_result(embedding)
-        elif record.kind == REFUSED:
-            error = pickle.loads(content)
-            if isinstance(error, RemoteEngineUnavailable) and self._on_away is not None:
-                self._on_away(job, error)
-            else:
-                job.future.set_exception(error)
+        if isinstance(outcome, RemoteEngineUnavailable) and self._on_away is not None:
+            self._on_away(job, outcome)
+        elif isinstance(outcome, SpeakerdError):
+            job.future.set_exception(outcome)
         else:
-            job.future.cancel()
+            job.future.set_result(outcome)
 
-
-class _Answers(asyncio.Protocol):
-    """Reads an engine's answers."""
-
-    def __init__(self, connection: EngineConnection) -> None:
-        self._connection = connection
-        self._received = bytearray()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._connection.up(cast(asyncio.WriteTransport, transport))
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._connection.down()
-
-    def data_received(self, data: bytes) -> None:
-        received = self._received
-        received += data
-        at = 0
-        while len(received) - at >= RECORD.size:
-            record = read_record(received, at)
-            end = at + RECORD.size + (record.samples if record.kind == REFUSED else 0)
-            if len(received) < end:
-                break
-            self._connection.answered(record, bytes(received[at + RECORD.size : end]))
-            at = end
-        del received[:at]
+    def _outcome(self, record: Record, slot: Slot, content: bytes) -> Float32 | SpeakerdError:
+        if record.kind == EMBEDDED and 0 < record.samples <= MOST_VALUES:
+            return slot.embedding(record.samples)
+        if record.kind == REFUSED:
+            error = pickle.loads(content)
+            if isinstance(error, SpeakerdError):
+                return error
+        elif record.kind == RELEASED:
+            return EngineLost(self.name)
+        raise ValueError(f"{record} is nothing that an engine answers")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import pickle
 import socket
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speakerd_server.engine.batcher import Batcher
-from speakerd_server.errors import EngineQueueFull, SpeakerdError
+from speakerd_server.errors import Draining, SpeakerdError
 from speakerd_server.processes.arena import mapped
 from speakerd_server.processes.status_page import StatusPage
 from speakerd_server.processes.windows_shared import (
@@ -25,11 +26,14 @@ from speakerd_server.processes.windows_shared import (
     RECORD,
     REFUSED,
     RELEASED,
+    SUBMIT,
     Record,
     Slot,
     read_record,
 )
 from speakerd_server.values import Float32
+
+_log = logging.getLogger(__name__)
 
 _PATIENCE_S = 5.0
 _TELL_S = 0.05
@@ -50,6 +54,8 @@ class EnginePort:
         self._status = StatusPage()
         self._listening: socket.socket | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self.connected: set[asyncio.WriteTransport] = set()
+        """Of the front ends that are there."""
 
     def listen(self, path: Path) -> None:
         """Take front ends at a socket file."""
@@ -67,11 +73,13 @@ class EnginePort:
         self._status.write(self.windows, self.batcher.waited_s(), is_away)
 
     def close(self) -> None:
-        """Take no more front ends."""
+        """Take no more front ends and hang up on those that are there."""
         for task in self._tasks:
             task.cancel()
         if self._listening is not None:
             self._listening.close()
+        for transport in self.connected:
+            transport.abort()
 
     def _begin(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
@@ -89,6 +97,9 @@ class EnginePort:
         except (OSError, ValueError):
             connection.close()
             return
+        except asyncio.CancelledError:
+            connection.close()
+            raise
         connection.setblocking(False)
         loop = asyncio.get_running_loop()
         await loop.connect_accepted_socket(partial(_FrontEnd, self, memory), connection)
@@ -97,10 +108,13 @@ class EnginePort:
         """Get the front end's memory and give it the status page."""
         connection.settimeout(_PATIENCE_S)
         content, descriptors, _, _ = socket.recv_fds(connection, len(HELLO), 1)
-        if content != HELLO or len(descriptors) != 1:
-            raise ValueError("no front end of this daemon")
-        memory = np.frombuffer(mapped(descriptors[0]), np.uint8)
-        os.close(descriptors[0])
+        try:
+            if content != HELLO or len(descriptors) != 1:
+                raise ValueError("no front end of this daemon")
+            memory = np.frombuffer(mapped(descriptors[0]), np.uint8)
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
         socket.send_fds(connection, [HELLO], [self._status.descriptor])
         return memory
 
@@ -121,9 +135,12 @@ class _FrontEnd(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.WriteTransport, transport)
+        self._port.connected.add(self._transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget a front end; what of its windows is computed goes nowhere."""
+        if self._transport is not None:
+            self._port.connected.discard(self._transport)
         self._transport = None
         for future, _ in list(self._out.values()):
             future.cancel()
@@ -131,15 +148,23 @@ class _FrontEnd(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         received = self._received
         received += data
-        at = 0
-        while len(received) - at >= RECORD.size:
-            record = read_record(received, at)
-            at += RECORD.size
-            if record.kind == CANCEL:
-                self._cancel(record.job)
-            else:
-                self._submit(record)
-        del received[:at]
+        whole_bytes = len(received) - len(received) % RECORD.size
+        try:
+            for at in range(0, whole_bytes, RECORD.size):
+                self._obey(read_record(received, at))
+        except ValueError as error:
+            _log.error("front end unreadable", extra={"cause": str(error)})
+            if self._transport is not None:
+                self._transport.abort()
+        del received[:whole_bytes]
+
+    def _obey(self, record: Record) -> None:
+        if record.kind == SUBMIT and record.job not in self._out:
+            self._submit(record)
+        elif record.kind == CANCEL:
+            self._cancel(record.job)
+        else:
+            raise ValueError(f"{record} is nothing that a front end says")
 
     def _submit(self, record: Record) -> None:
         port = self._port
@@ -149,7 +174,7 @@ class _FrontEnd(asyncio.Protocol):
                 port.key_of(record.model), slot.window(), live=record.live, taken=slot.take
             )
         except KeyError:
-            self._refuse(record.job, EngineQueueFull(0))
+            self._refuse(record.job, Draining())
             return
         except SpeakerdError as error:
             self._refuse(record.job, error)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
+import shutil
 import signal
 import socket
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Protocol
 
 from speakerd_server import logs, runtime
@@ -53,9 +55,18 @@ def _kind(name: str) -> Callable[[Ask], Process]:
 
 async def _live(kind: Callable[[Ask], Process], descriptor: int) -> None:
     stopping = asyncio.Event()
+    folder: Path | None = None
+
+    def orphaned() -> None:
+        """End, for nobody could stop this process, and another daemon may be started."""
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)  # the supervisor no longer can
+        os._exit(1)
 
     async def answer(question: Any) -> Any:
+        nonlocal folder
         if isinstance(question, Begin):
+            folder = question.whereabouts.folder
             logs.configure(question.settings.logs, question.name)
             return await process.begin(question)
         if isinstance(question, Stop):
@@ -65,8 +76,7 @@ async def _live(kind: Callable[[Ask], Process], descriptor: int) -> None:
 
     connection = socket.socket(fileno=descriptor)
     reader, writer = await asyncio.open_unix_connection(sock=connection)
-    # Without a supervisor nobody could stop this process, and another daemon may be started.
-    link = Link(reader, writer, answer, on_lost=lambda: os._exit(1))
+    link = Link(reader, writer, answer, on_lost=orphaned)
     process = kind(link.ask)
     await stopping.wait()
     await process.close()

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from prometheus_client.multiprocess import mark_process_dead
+
 from speakerd_server import metrics
 from speakerd_server.calls.places import Places
 from speakerd_server.config import Settings
-from speakerd_server.metrics_page import forget_process
 from speakerd_server.processes.arena import mapped, shared_file
 from speakerd_server.processes.child import Child
 from speakerd_server.processes.link import LinkLost
@@ -111,23 +112,23 @@ class Fleet:
             self._watch(child, self._revive_engine)
         await self.models.load_at_start(self.engines)
         for child in self.engines.values():
-            await self._listen(child)
+            await child.order(Listen())
+            child.ready = True
         await asyncio.gather(*(self._begin_worker(child) for child in self.workers))
         for child in self.workers:
             self._watch(child, self._begin_worker)
 
     async def stop(self) -> None:
         """Stop everything, front ends first."""
-        for children in (self.workers, list(self.engines.values()), [self.store]):
-            await asyncio.gather(*(child.stop() for child in children))
-        for task in self._tasks:
-            task.cancel()
-
-    def kill(self) -> None:
-        """End everything without a word."""
         for child in self.children:
             child.stopping = True
-            child.kill()
+        # Else one that has just ended would be started again meanwhile.
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        for children in (self.workers, list(self.engines.values()), [self.store]):
+            await asyncio.gather(*(child.stop() for child in children))
 
     async def quiet(self) -> None:
         """Return once no call goes on in any front end."""
@@ -137,7 +138,7 @@ class Fleet:
     async def tell_workers(self, question: Any) -> dict[str, Any]:
         """Ask every front end, and give the answers of those that are there, by name.
 
-        One that begins only now is told everything by itself.
+        One that is just being started is told what there is to know when it is ready.
         """
         answers: dict[str, Any] = {}
 
@@ -180,45 +181,43 @@ class Fleet:
 
     async def _begin_store(self, child: Child) -> None:
         await child.start()
-        await child.ask(self._first_word(child, 0))
+        await child.order(self._first_word(child, 0))
 
     async def _begin_engine(self, child: Child) -> None:
         await child.start()
         number = list(self.engines).index(child.name)
-        await child.ask(self._first_word(child, number, device=self.devices[child.name]))
+        await child.order(self._first_word(child, number, device=self.devices[child.name]))
 
     async def _revive_engine(self, child: Child) -> None:
-        await self._begin_engine(child)
-        await self.models.load_again(child)
-        await self._listen(child)
+        async with self.models.changing:
+            await self._begin_engine(child)
+            await self.models.load_again(child)
+            await child.order(Listen())
+            child.ready = True
         await self.tell_models()
         await self.tell_health()
-
-    async def _listen(self, child: Child) -> None:
-        await child.ask(Listen())
-        child.ready = True
 
     async def _begin_worker(self, child: Child) -> None:
         number = self.workers.index(child)
         Places.clear(self.counts, number)
         await child.start(pass_fds=[self._counts_file])
-        await child.ask(
+        await child.order(
             self._first_word(child, number, address=self._address, counts=self._counts_file)
         )
-        child.ready = True
         async with self._told:
-            await child.ask(self.models.now())
-            await child.ask(DrainNow(self.draining, self.stopping))
-            await child.ask(self.health())
-        await child.ask(Serve())
+            child.ready = True
+            await child.order(self.models.now())
+            await child.order(DrainNow(self.draining, self.stopping))
+            await child.order(self.health())
+        await child.order(Serve())
 
     def _first_word(self, child: Child, number: int, **more: Any) -> Begin:
         return Begin(self.settings, self.whereabouts, child.name, number, **more)
 
     def _watch(self, child: Child, revive: Revive) -> None:
-        self._run(self._keep(child, revive))
+        self._begin(self._keep(child, revive))
 
-    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -235,13 +234,12 @@ class Fleet:
             delay_s = _DELAYS_S[min(attempt, len(_DELAYS_S) - 1)]
             attempt += 1
             _log.error("process ended", extra={"which": child.name, "how": how, "again_s": delay_s})
-            await self._take_note(child)
+            child.restarts += 1
+            self._clear_up(child)
             await asyncio.sleep(delay_s)
-            if child.stopping:
-                return
             try:
                 await revive(child)
-            # The edge of a task: whatever stopped the start of a process, it is tried again.
+            # The edge of a task: whatever keeps a process from starting, it is tried again.
             except Exception as error:  # noqa: BLE001
                 cause = f"{type(error).__name__}: {error}"
                 _log.error("process cannot start", extra={"which": child.name, "cause": cause})
@@ -249,18 +247,17 @@ class Fleet:
             else:
                 _log.info("process is back", extra={"which": child.name})
 
-    async def _take_note(self, child: Child) -> None:
-        """Forget what a process had that has ended."""
+    def _clear_up(self, child: Child) -> None:
+        """Take back what a process that has ended left in the hands of others."""
         metrics.RESTARTS.labels(child.kind).inc()
-        child.restarts += 1
-        forget_process(self.metrics_folder, child.pid)
+        mark_process_dead(child.pid, str(self.metrics_folder))  # type: ignore[no-untyped-call]
         if child.kind == "worker":
             Places.clear(self.counts, self.workers.index(child))
-            # Models may be loaded just now, which takes long and holds up whoever lets go of one.
-            self._run(self.operators.let_go(child.name))
+            # A model may be being loaded, for which no front end should be waited with.
+            self._begin(self.operators.let_go(child.name))
         elif child.kind == "engine":
             self._away.discard(child.name)
-            await self.tell_health()
+            self._begin(self.tell_health())
 
 
 def engine_names(devices: Sequence[str]) -> list[str]:

@@ -43,7 +43,7 @@ class FleetAdministration:
     def __init__(self, fleet: Fleet, enrolments: RemoteEnrolments) -> None:
         self._fleet, self._enrolments = fleet, enrolments
         self._started_unix_s = time.time()
-        self._changing = asyncio.Lock()
+        self._changing = fleet.models.changing
 
     async def server(self) -> ServerState:
         """See Administration."""
@@ -110,6 +110,10 @@ class FleetAdministration:
 
     async def unload_model(self, reference: str) -> ModelState:
         """See Administration."""
+        # The front end that asks may die before every other has been told.
+        return await asyncio.shield(self._unload(reference))
+
+    async def _unload(self, reference: str) -> ModelState:
         fleet, models = self._fleet, self._fleet.models
         async with self._changing:
             hosted = models.of(models.named.remove(reference))
@@ -164,20 +168,17 @@ class FleetAdministration:
         """Ask every engine what it did, by model; one that is down did nothing."""
         found: dict[int, list[EngineStatistics]] = {}
         for name, child in self._fleet.engines.items():
+            device = name.removeprefix("engine ")
             try:
-                if not child.ready:
-                    raise LinkLost
-                for number, done in (await child.ask(StatisticsNow())).items():
-                    found.setdefault(number, []).append(
-                        replace(done, device=name.removeprefix("engine "))
-                    )
+                done = await child.ask(StatisticsNow()) if child.ready else None
             except LinkLost:
-                for hosted in self._fleet.models.every.values():
-                    if name in hosted.rates:
-                        down = EngineStatistics(
-                            device=name.removeprefix("engine "), dead="its process is down"
-                        )
-                        found.setdefault(hosted.number, []).append(down)
+                done = None
+            if done is None:
+                down = EngineStatistics(device=device, dead="its process is down")
+                every = self._fleet.models.every.values()
+                done = {hosted.number: down for hosted in every if name in hosted.rates}
+            for number, one in done.items():
+                found.setdefault(number, []).append(replace(one, device=device))
         return found
 
     def _state(

@@ -54,6 +54,8 @@ class HostedModels:
         """Which names mean which models; nothing embeds with these entries."""
         self.every: dict[int, HostedModel] = {}
         """By number; those that have left but are held too."""
+        self.changing = asyncio.Lock()
+        """Held while models come and go, and while an engine that was started again gets them."""
 
     def now(self) -> ModelsNow:
         """Give what front ends are told."""
@@ -108,7 +110,8 @@ class HostedModels:
         if failed:
             for child, answer in zip(chosen.values(), answers, strict=True):
                 if not isinstance(answer, BaseException):
-                    await child.ask(UnloadOrder(number))
+                    with suppress(LinkLost):
+                        await child.ask(UnloadOrder(number))
             if isinstance(failed[0], LinkLost):
                 raise ModelRefused(reference, "an engine ended while it was loaded; try again")
             raise failed[0]

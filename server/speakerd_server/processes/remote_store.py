@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from speakerd_server.errors import StoreBusy, StoreUnavailable
+from speakerd_server.errors import StoreBusy, StoreInterrupted, StoreUnavailable
 from speakerd_server.processes.link import Link, LinkLost
-from speakerd_server.processes.store_port import Forget, StoreCall
+from speakerd_server.processes.store_port import CHANGES, Forget, StoreCall
 from speakerd_server.store.answers import Enrolled, SearchResult
 from speakerd_server.values import ModelIdentity, NewRecording, Speaker, SpeakerState, Voiceprint
 
@@ -33,7 +33,7 @@ class RemoteEnrolments:
 
     Args:
         path: Socket file where the store listens.
-        pending: Questions that may wait for the store.
+        pending: Changes and reads that may wait for the store's disk.
     """
 
     def __init__(self, path: Path, pending: int) -> None:
@@ -93,7 +93,7 @@ class RemoteEnrolments:
         self, domain: str, speaker_id: str, recording: NewRecording, display_name: str | None
     ) -> Enrolled:
         """See Enrolments."""
-        change = self._ask("enrol", domain, speaker_id, recording, display_name)
+        change = self._ask_disk("enrol", domain, speaker_id, recording, display_name)
         enrolled: Enrolled = await asyncio.shield(change)
         return enrolled
 
@@ -105,22 +105,24 @@ class RemoteEnrolments:
         remove_recording_ids: Sequence[str],
     ) -> Speaker:
         """See Enrolments."""
-        change = self._ask("update", domain, speaker_id, display_name, tuple(remove_recording_ids))
+        change = self._ask_disk(
+            "update", domain, speaker_id, display_name, tuple(remove_recording_ids)
+        )
         speaker: Speaker = await asyncio.shield(change)
         return speaker
 
     async def delete(self, domain: str, speaker_id: str) -> int:
         """See Enrolments."""
-        return int(await asyncio.shield(self._ask("delete", domain, speaker_id)))
+        return int(await asyncio.shield(self._ask_disk("delete", domain, speaker_id)))
 
     async def speaker(self, domain: str, speaker_id: str) -> Speaker:
         """See Enrolments."""
-        speaker: Speaker = await self._ask("speaker", domain, speaker_id)
+        speaker: Speaker = await self._ask_disk("speaker", domain, speaker_id)
         return speaker
 
     async def speakers(self, domain: str, after: str | None, limit: int) -> list[Speaker]:
         """See Enrolments."""
-        speakers: list[Speaker] = await self._ask("speakers", domain, after, limit)
+        speakers: list[Speaker] = await self._ask_disk("speakers", domain, after, limit)
         return speakers
 
     async def close(self) -> None:
@@ -133,15 +135,22 @@ class RemoteEnrolments:
             await link.close()
 
     async def _ask(self, method: str, *arguments: Any) -> Any:
+        """Ask for what the store has in memory; there is never more of it than open calls."""
         if self._link is None:
             raise StoreUnavailable(_NOT_THERE)
+        try:
+            return await self._link.ask(StoreCall(method, arguments))
+        except LinkLost:
+            if method in CHANGES:
+                raise StoreInterrupted from None
+            raise StoreUnavailable(_NOT_THERE) from None
+
+    async def _ask_disk(self, method: str, *arguments: Any) -> Any:
         if self._pending >= self._limit:
             raise StoreBusy(self._limit)
         self._pending += 1
         try:
-            return await self._link.ask(StoreCall(method, arguments))
-        except LinkLost:
-            raise StoreUnavailable(_NOT_THERE) from None
+            return await self._ask(method, *arguments)
         finally:
             self._pending -= 1
 

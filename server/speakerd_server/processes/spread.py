@@ -51,6 +51,8 @@ class Engines:
         """Let go of every engine."""
         for connection in self.connections.values():
             await connection.close()
+        for job in self._waiting:
+            self._give_up(job)
 
     def host(self, model: int, rates: Mapping[str, float]) -> None:
         """Say which engines have a model, and how many windows each embeds in a second."""
@@ -96,6 +98,9 @@ class Engines:
             except EngineQueueFull:
                 continue
             return
+        if len(self._waiting) == self._waiting.maxlen:
+            for gone in [one for one in self._waiting if one.future.done()]:
+                self._waiting.remove(gone)
         if up or len(self._waiting) == self._waiting.maxlen:
             raise EngineQueueFull(self.settings.queue_windows)
         self._waiting.append(job)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from speakerd_server.calls.enrolments import Enrolments
+from speakerd_server.errors import StoreBusy
 from speakerd_server.processes.link import Link, LinkLost
 
 _log = logging.getLogger(__name__)
@@ -66,12 +67,25 @@ class StorePort:
         self._links.add(link)
 
     async def _answer(self, call: StoreCall) -> Any:
-        if call.method not in READS and call.method not in CHANGES:
-            raise ValueError(f"{call.method} is nothing that a store does")
-        result = await getattr(self._enrolments, call.method)(*call.arguments)
         if call.method in CHANGES:
-            domain, speaker_id, *_ = call.arguments
+            # Begun, it is finished though who asked is gone, and everyone must hear of it.
+            return await asyncio.shield(self._change(call))
+        if call.method not in READS:
+            raise ValueError(f"{call.method} is nothing that a store does")
+        return await getattr(self._enrolments, call.method)(*call.arguments)
+
+    async def _change(self, call: StoreCall) -> Any:
+        domain, speaker_id, *_ = call.arguments
+        try:
+            result = await getattr(self._enrolments, call.method)(*call.arguments)
+        except StoreBusy:
+            raise  # it was not begun
+        except Exception:
+            # What has failed may have changed something all the same, as an erasure that is only
+            # incomplete has.
             await self._tell(Forget(domain, speaker_id))
+            raise
+        await self._tell(Forget(domain, speaker_id))
         return result
 
     async def _tell(self, forget: Forget) -> None:

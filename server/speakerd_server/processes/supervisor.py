@@ -34,8 +34,8 @@ async def run(
     """
     check_workers(settings)
     stopping = asyncio.Event()
-    folder = Path(tempfile.mkdtemp(prefix="speakerd-"))
     held, address = hold_port(settings.server.address)
+    folder = Path(tempfile.mkdtemp(prefix="speakerd-"))
     metrics_server = None
     fleet = enrolments = None
     try:
@@ -55,6 +55,7 @@ async def run(
     finally:
         if metrics_server is not None:
             metrics_server.shutdown()
+            metrics_server.server_close()
         if enrolments is not None:
             await enrolments.close()
         if fleet is not None:
@@ -91,8 +92,12 @@ def hold_port(address: str) -> tuple[socket.socket, str]:
             alone.bind(where)
             where = alone.getsockname()
         held = socket.socket(family, kind, protocol)
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        held.bind(where)
+        try:
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            held.bind(where)
+        except OSError:
+            held.close()
+            raise
     except OSError as error:
         cause = "another program listens there, or this host has no such address"
         raise AddressUnavailable(address, "server.address", f"{cause} ({error.strerror})") from None

@@ -101,8 +101,8 @@ class EnrollmentService(enrollment_pb2_grpc.EnrollmentServiceServicer):
             with self._serving.models.held(config.model) as model:
                 enrolling = await self._enrolling(config, model, call.request_id)
                 opened = pb.StreamEnrollResponse(opened=enrolling.settings())
-                await call.write(opened, limits.write_timeout_s)
                 with self._serving.sessions.opened(**enrolling.session()) as entry:
+                    await call.write(opened, limits.write_timeout_s)
                     await self._talk(enrolling, requests, call, entry)
 
     async def _talk(

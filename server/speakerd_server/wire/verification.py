@@ -95,8 +95,8 @@ class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
             with self._serving.models.held(config.model) as model:
                 verification = await self._verification(config, model, call.request_id)
                 opened = pb.StreamVerifyResponse(opened=verification.settings())
-                await call.write(opened, limits.write_timeout_s)
                 with self._serving.sessions.opened(**verification.session()) as entry:
+                    await call.write(opened, limits.write_timeout_s)
                     await self._talk(verification, requests, call, entry)
 
     async def _talk(

@@ -1,0 +1,358 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from speakerd_server.engine.engine_settings import EngineSettings
+from speakerd_server.engine.fake import FakeBackend
+from speakerd_server.errors import BatchFailed, Draining, EngineDead, EngineQueueFull
+from speakerd_server.processes.arena import shared_file
+from speakerd_server.processes.windows_shared import (
+    EMBEDDED,
+    HELLO,
+    RELEASED,
+    SUBMIT,
+    Record,
+)
+from speakerd_server.values import Window
+from support.batching import Dying, Gated
+from support.shared_ends import NUMBER, BareFrontEnd, ported, until
+from support.sounds import DIM, fake_embedding, window
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "engine-0"
+
+
+@contextmanager
+def front_end(path: Path) -> Iterator[BareFrontEnd]:
+    made = BareFrontEnd(path)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+async def embeds(front: BareFrontEnd, job: int, seed: int = 1) -> bool:
+    one = window(20, seed)
+    front.submit(job, one)
+    record, embedding = await front.heard()
+    assert (record.kind, record.job) == (EMBEDDED, job)
+    return np.array_equal(np.asarray(embedding), fake_embedding(one))
+
+
+def loud(seed: int) -> Window:
+    one = window(20, seed)
+    return Window(0, one.pcm * 1000, one.rows, 0)
+
+
+async def test_a_window_is_embedded_where_it_lies(path: Path) -> None:
+    async with ported(path, FakeBackend(DIM)):
+        with front_end(path) as front:
+            await front.greet()
+            assert await embeds(front, 0)
+            assert await embeds(front, 7, seed=2)
+
+
+async def test_front_ends_with_the_same_numbers_are_not_mixed_up(path: Path) -> None:
+    async with ported(path, FakeBackend(DIM)):
+        with front_end(path) as one, front_end(path) as other:
+            await one.greet()
+            await other.greet()
+            windows = window(20, 1), window(20, 2)
+            for job in range(4):
+                one.submit(job, windows[0])
+                other.submit(job, windows[1])
+            for front, expected in zip((one, other), map(fake_embedding, windows), strict=True):
+                answers = [await front.heard() for _ in range(4)]
+                assert sorted(record.job for record, _ in answers) == [0, 1, 2, 3]
+                for _, embedding in answers:
+                    np.testing.assert_array_equal(np.asarray(embedding), expected)
+
+
+async def test_records_may_come_in_any_pieces(path: Path) -> None:
+    async with ported(path, FakeBackend(DIM)):
+        with front_end(path) as front:
+            await front.greet()
+            content = b"".join(front.lay(job, window(20, job)).packed() for job in range(3))
+            for at in range(len(content)):
+                front.say(content[at : at + 1])
+                await asyncio.sleep(0)
+            answers = [await front.heard() for _ in range(3)]
+            assert {record.kind for record, _ in answers} == {EMBEDDED}
+
+
+async def test_a_window_that_cannot_be_embedded_is_refused_alone(path: Path) -> None:
+    async with ported(path, FakeBackend(DIM, lambda pcm: bool(np.abs(pcm).max() > 10))):
+        with front_end(path) as front:
+            await front.greet()
+            front.say(*(front.lay(job, loud(job) if job == 1 else window(20)) for job in range(4)))
+            answers = {
+                record.job: answer for record, answer in [await front.heard() for _ in "abcd"]
+            }
+            assert isinstance(answers.pop(1), BatchFailed)
+            assert all(isinstance(answer, np.ndarray) for answer in answers.values())
+
+
+async def test_rows_that_the_audio_does_not_have_harm_their_own_window_alone(path: Path) -> None:
+    async with ported(path, FakeBackend(DIM)):
+        with front_end(path) as front:
+            await front.greet()
+            wild = Window(0, window(20).pcm, np.full(20, 1 << 60), 0)
+            front.say(front.lay(0, window(20)), front.lay(1, wild), front.lay(2, window(20)))
+            answers = {
+                record.job: answer for record, answer in [await front.heard() for _ in "abc"]
+            }
+            assert isinstance(answers[1], BatchFailed)
+            assert isinstance(answers[0], np.ndarray)
+            assert isinstance(answers[2], np.ndarray)
+
+
+async def test_a_queue_that_is_full_refuses_by_name_at_once(path: Path) -> None:
+    backend = Gated()
+    async with ported(path, backend, settings=EngineSettings(queue_windows=2)):
+        with front_end(path) as front:
+            await front.greet()
+            front.submit(0, window(20))
+            await backend.wait_until_busy()
+            for job in (1, 2, 3):
+                front.submit(job, window(20))
+            record, error = await front.heard()
+            assert record.job == 3
+            assert isinstance(error, EngineQueueFull)
+            assert error.limit == 2
+
+
+async def test_a_model_that_is_not_here_is_refused_by_name(path: Path) -> None:
+    async with ported(path, FakeBackend(DIM)):
+        with front_end(path) as front:
+            await front.greet()
+            for wrong in (0, NUMBER + 1, 2**32 - 1):
+                known = front.lay(wrong % 8, window(20))
+                front.say(Record(SUBMIT, 99, wrong, True, known.offset, known.samples, 20))
+                record, error = await front.heard()
+                assert record.job == 99
+                assert isinstance(error, Draining)
+            assert await embeds(front, 0)
+
+
+async def test_a_window_that_waits_is_let_go_of_at_once_and_never_computed(path: Path) -> None:
+    backend = Gated()
+    async with ported(path, backend) as port:
+        with front_end(path) as front:
+            await front.greet()
+            front.submit(0, window(20))
+            await backend.wait_until_busy()
+            front.submit(1, window(20, 1))
+            front.submit(2, window(20, 2))
+            front.cancel(1)
+            record, _ = await front.heard()
+            assert (record.kind, record.job) == (RELEASED, 1)
+            backend.gate.release(10)
+            assert [(await front.heard())[0].job for _ in range(2)] == [0, 2]
+            assert sum(windows for windows, _ in backend.batches) == 2
+            assert port.windows == 0
+
+
+async def test_a_window_that_is_computed_is_let_go_of_when_that_is_over(path: Path) -> None:
+    backend = Gated()
+    async with ported(path, backend):
+        with front_end(path) as front:
+            await front.greet()
+            front.submit(0, window(20))
+            await backend.wait_until_busy()
+            front.cancel(0)
+            front.cancel(99)
+            await asyncio.sleep(0.02)
+            backend.gate.release(10)
+            record, _ = await front.heard()
+            assert (record.kind, record.job) == (EMBEDDED, 0)
+            front.cancel(0)
+            assert await embeds(front, 1)
+
+
+async def test_windows_of_a_front_end_that_died_are_forgotten(path: Path) -> None:
+    backend = Gated()
+    async with ported(path, backend, settings=EngineSettings(queue_windows=3)) as port:
+        with front_end(path) as other:
+            status = await other.greet()
+            with front_end(path) as dying:
+                await dying.greet()
+                dying.submit(0, window(20))
+                await backend.wait_until_busy()
+                for job in (1, 2, 3):
+                    dying.submit(job, window(20))
+                await until(lambda: port.windows == 4)
+                assert status.windows == 4
+            await until(lambda: port.windows == 0)
+            assert status.windows == 0
+            other.say(*(other.lay(job, window(20)) for job in range(3)))
+            backend.gate.release(20)
+            assert {(await other.heard())[0].kind for _ in range(3)} == {EMBEDDED}
+            assert sum(windows for windows, _ in backend.batches) == 4
+
+
+async def test_the_status_page_tells_what_waits_and_for_how_long(path: Path) -> None:
+    backend = Gated()
+    async with ported(path, backend):
+        with front_end(path) as front:
+            status = await front.greet()
+            assert (status.windows, status.waited_s) == (0, 0.0)
+            front.submit(0, window(20))
+            await backend.wait_until_busy()
+            front.submit(1, window(20))
+            await until(lambda: status.windows == 2)
+            await until(lambda: status.waited_s > 0.0)
+            backend.gate.release(10)
+            await until(lambda: (status.windows, status.waited_s) == (0, 0.0))
+
+
+async def test_an_engine_that_dies_by_itself_tells_everyone_why(path: Path) -> None:
+    async with ported(path, Dying(DIM)):
+        with front_end(path) as front:
+            await front.greet()
+            front.submit(0, loud(0))
+            front.submit(1, window(20))
+            for _ in range(2):
+                _, error = await front.heard()
+                assert isinstance(error, EngineDead)
+                assert "out of luck" in str(error)
+
+
+def without_memory(front: BareFrontEnd) -> None:
+    front.say(HELLO)
+
+
+def with_another_word(front: BareFrontEnd) -> None:
+    socket.send_fds(front.socket, [b"speakerd engine 9"], [front.descriptor])
+
+
+def with_half_a_word(front: BareFrontEnd) -> None:
+    socket.send_fds(front.socket, [HELLO[:5]], [front.descriptor])
+
+
+def with_no_room(front: BareFrontEnd) -> None:
+    empty = shared_file(0)
+    socket.send_fds(front.socket, [HELLO], [empty])
+    os.close(empty)
+
+
+def with_what_is_no_memory(front: BareFrontEnd) -> None:
+    ends = os.pipe()
+    socket.send_fds(front.socket, [HELLO], ends[:1])
+    for end in ends:
+        os.close(end)
+
+
+@pytest.mark.parametrize(
+    "greet",
+    [
+        without_memory,
+        with_another_word,
+        with_half_a_word,
+        with_no_room,
+        with_what_is_no_memory,
+    ],
+    ids=lambda greet: greet.__name__,
+)
+async def test_who_does_not_greet_as_a_front_end_is_hung_up_on_and_costs_nothing(
+    greet: Callable[[BareFrontEnd], None], path: Path
+) -> None:
+    async with ported(path, FakeBackend(DIM)):
+        with front_end(path) as good:
+            await good.greet()
+            open_files: list[int] = []
+            for _ in range(3):
+                with front_end(path) as bad:
+                    greet(bad)
+                    assert await bad.is_hung_up()
+                open_files.append(len(os.listdir("/proc/self/fd")))
+            assert open_files[2] == open_files[0]
+            assert await embeds(good, 0)
+
+
+GARBAGE = {
+    "of no kind": Record(0, 5).packed(),
+    "of an answer's kind": Record(EMBEDDED, 5, samples=5).packed(),
+    "beyond the memory": Record(SUBMIT, 5, NUMBER, True, 1 << 40, 3440, 20).packed(),
+    "across the end": Record(SUBMIT, 5, NUMBER, True, (1 << 20) - 64, 3440, 20).packed(),
+    "without a frame": Record(SUBMIT, 5, NUMBER, True, 0, 3440, 0).packed(),
+    "without audio": Record(SUBMIT, 5, NUMBER, True, 0, 0, 20).packed(),
+    "of all ones": b"\xff" * 32,
+}
+
+
+@pytest.mark.parametrize("content", GARBAGE.values(), ids=GARBAGE.keys())
+async def test_a_front_end_that_says_nonsense_is_hung_up_on_and_no_other(
+    content: bytes, path: Path
+) -> None:
+    async with ported(path, FakeBackend(DIM)) as port:
+        with front_end(path) as good, front_end(path) as bad:
+            await good.greet()
+            await bad.greet()
+            bad.say(content)
+            assert await bad.is_hung_up()
+            assert await embeds(good, 0)
+            assert port.windows == 0
+
+
+async def test_a_window_that_was_submitted_twice_ends_its_front_end_and_nothing_is_left(
+    path: Path,
+) -> None:
+    backend = Gated()
+    async with ported(path, backend) as port:
+        with front_end(path) as front:
+            await front.greet()
+            front.submit(0, window(20))
+            await backend.wait_until_busy()
+            front.say(front.lay(1, window(20)), front.lay(1, window(20)))
+            assert await front.is_hung_up()
+            await until(lambda: port.windows == 0)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.binary(min_size=1, max_size=150))
+def test_no_bytes_of_one_front_end_harm_another(content: bytes) -> None:
+    async def attacked(path: Path) -> None:
+        async with ported(path, FakeBackend(DIM)) as port:
+            with front_end(path) as good:
+                await good.greet()
+                with front_end(path) as bad:
+                    await bad.greet()
+                    bad.say(content)
+                assert await embeds(good, 0)
+                await until(lambda: port.windows == 0)
+
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(attacked(Path(folder) / "engine-0"))
+
+
+async def test_the_socket_of_a_run_that_was_killed_is_replaced(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+    with pytest.raises(ConnectionRefusedError):
+        BareFrontEnd(path)
+    async with ported(path, FakeBackend(DIM)):
+        with front_end(path) as front:
+            await front.greet()
+            assert await embeds(front, 0)
+
+
+async def test_an_engine_that_is_closed_takes_no_more_front_ends(path: Path) -> None:
+    async with ported(path, FakeBackend(DIM)) as port:
+        with front_end(path) as front:
+            await front.greet()
+            port.close()
+            assert await front.is_hung_up()
+            with pytest.raises(ConnectionRefusedError):
+                BareFrontEnd(path)

@@ -1,0 +1,249 @@
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import pytest
+from speakerd.v1 import admin_pb2, admin_pb2_grpc
+from speakerd_server.engine.cpu import processors
+from speakerd_server.errors import AddressUnavailable, SettingInvalid, StoreUnusable
+from speakerd_server.life import Addresses
+from speakerd_server.processes import supervisor
+from speakerd_server.processes.supervisor import check_workers, hold_port
+from support.fake_engine import PROGRAMS
+from support.fleets import LiveCall, children_now, eventually, fleet_settings, is_running
+
+ANY = "127.0.0.1:0"
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the daemon makes its private folder."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+def left_in(place: Path) -> list[int]:
+    """Give the modes of the daemon's folders that are there."""
+    return [stat.S_IMODE(folder.stat().st_mode) for folder in place.iterdir()]
+
+
+@asynccontextmanager
+async def supervised(folder: Path, **given: Any) -> AsyncIterator[tuple[Addresses, Any]]:
+    """A daemon whose supervisor is this process, and the task that is its life."""
+    settings = fleet_settings(folder, **{"server__workers": 1} | given)
+    announced: asyncio.Future[Addresses] = asyncio.get_running_loop().create_future()
+    life = asyncio.create_task(supervisor.run(settings, announced.set_result, PROGRAMS))
+    ends: list[asyncio.Future[Any]] = [life, announced]
+    await asyncio.wait(ends, timeout=15, return_when=asyncio.FIRST_COMPLETED)
+    if life.done():
+        await life
+    try:
+        yield await announced, life
+    finally:
+        life.cancel()
+        await asyncio.wait([life])
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().remove_signal_handler(number)
+
+
+async def server_info(address: str) -> admin_pb2.GetServerInfoResponse:
+    async with grpc.aio.insecure_channel(address) as channel:
+        stub = admin_pb2_grpc.AdminServiceStub(channel)
+        answer: admin_pb2.GetServerInfoResponse = await stub.GetServerInfo(
+            admin_pb2.GetServerInfoRequest(), timeout=10
+        )
+        return answer
+
+
+def test_a_port_that_is_held_is_the_daemons_alone() -> None:
+    held, address = hold_port(ANY)
+    with held:
+        port = int(address.rpartition(":")[2])
+        assert address == f"127.0.0.1:{port}"
+        with pytest.raises(AddressUnavailable, match="another program listens there"):
+            hold_port(address)
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind(("127.0.0.1", port))
+
+
+def test_the_processes_of_a_daemon_can_listen_where_it_holds_the_port() -> None:
+    held, address = hold_port(ANY)
+    where = "127.0.0.1", int(address.rpartition(":")[2])
+    with held, socket.socket() as one, socket.socket() as other:
+        for listening in (one, other):
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            listening.bind(where)
+            listening.listen()
+        for _ in range(20):
+            socket.create_connection(where, timeout=5).close()
+        one.setblocking(False)
+        other.setblocking(False)
+        taken = 0
+        for listening in (one, other):
+            while True:
+                try:
+                    listening.accept()[0].close()
+                except BlockingIOError:
+                    break
+                taken += 1
+        assert taken == 20, "the socket that only holds the port got a connection"
+
+
+def test_a_port_where_another_program_listens_is_refused_even_if_it_would_share() -> None:
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        with pytest.raises(AddressUnavailable):
+            hold_port(f"127.0.0.1:{other.getsockname()[1]}")
+
+
+def test_a_port_is_free_at_once_after_a_daemon_that_was_killed() -> None:
+    program = (
+        "from speakerd_server.processes.supervisor import hold_port; import socket, time\n"
+        f"held, address = hold_port({ANY!r})\nprint(address, flush=True)\ntime.sleep(60)"
+    )
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        address = process.stdout.readline().strip()
+        process.kill()
+        process.wait(10)
+    held, again = hold_port(address)
+    held.close()
+    assert again == address
+
+
+@pytest.mark.parametrize("address", ["[::1]:0", "localhost:0"])
+def test_a_port_can_be_held_at_every_kind_of_address(address: str) -> None:
+    held, found = hold_port(address)
+    held.close()
+    assert found.rpartition(":")[0] == address.rpartition(":")[0]
+
+
+@pytest.mark.parametrize("address", ["192.0.2.1:0", "no-such-host.invalid:0", "nonsense", "a:b"])
+def test_an_address_that_is_not_ours_is_refused_by_name(address: str) -> None:
+    with pytest.raises(AddressUnavailable, match=r"server\.address"):
+        hold_port(address)
+
+
+def test_more_front_ends_than_processors_are_refused_by_the_settings_name(tmp_path: Path) -> None:
+    settings = fleet_settings(tmp_path)
+    for workers in range(1, processors() + 1):
+        server = dataclasses.replace(settings.server, workers=workers)
+        check_workers(dataclasses.replace(settings, server=server))
+    server = dataclasses.replace(settings.server, workers=processors() + 1)
+    with pytest.raises(SettingInvalid, match=rf"server\.workers.*{processors()} or fewer"):
+        check_workers(dataclasses.replace(settings, server=server))
+
+
+async def test_it_serves_until_it_is_told_to_stop_and_leaves_nothing(
+    tmp_path: Path, place: Path
+) -> None:
+    before = children_now()
+    async with supervised(tmp_path, server__metrics_address=ANY) as (addresses, life):
+        assert {process.name for process in (await server_info(addresses.grpc)).processes} == {
+            "store",
+            "engine cpu",
+            "worker 0",
+        }
+        assert left_in(place) == [0o700], "others can reach the sockets"
+        page = await asyncio.to_thread(
+            urllib.request.urlopen, f"http://{addresses.metrics}/metrics", timeout=5
+        )
+        with page:
+            assert b"speakerd_windows_embedded_total" in page.read()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(life, 15)
+    assert left_in(place) == []
+    assert children_now() == before
+
+
+async def test_a_call_may_finish_within_the_grace_and_a_second_signal_ends_it(
+    tmp_path: Path, place: Path
+) -> None:
+    async with supervised(tmp_path, server__drain_grace_s=60.0) as (addresses, life):
+        call = LiveCall(addresses.grpc)
+        await call.open()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.sleep(0.3)
+        assert not life.done()
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.wait_for(life, 15)
+        await call.close()
+    assert left_in(place) == []
+
+
+async def test_the_end_comes_with_the_last_call_or_with_the_grace(tmp_path: Path) -> None:
+    async with supervised(tmp_path, server__drain_grace_s=60.0) as (addresses, life):
+        call = LiveCall(addresses.grpc)
+        await call.open()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.sleep(0.1)
+        await call.close()
+        await asyncio.wait_for(life, 15)
+    async with supervised(tmp_path, server__drain_grace_s=0.2) as (addresses, life):
+        call = LiveCall(addresses.grpc)
+        await call.open()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(life, 15)
+        await call.close()
+
+
+async def test_a_start_that_fails_says_why_and_leaves_nothing(tmp_path: Path, place: Path) -> None:
+    before = children_now()
+    with pytest.raises(StoreUnusable):
+        async with supervised(tmp_path, store__path=str(tmp_path)):
+            raise AssertionError("it has started")
+    assert left_in(place) == []
+    assert children_now() == before
+
+
+@pytest.mark.parametrize("setting", ["server__address", "server__metrics_address"])
+async def test_a_port_that_is_taken_stops_the_start_and_leaves_nothing(
+    setting: str, tmp_path: Path, place: Path
+) -> None:
+    before = children_now()
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = f"127.0.0.1:{other.getsockname()[1]}"
+        with pytest.raises(AddressUnavailable, match=setting.replace("__", r"\.")):
+            async with supervised(tmp_path, **{setting: taken}):
+                raise AssertionError("it has started")
+    assert left_in(place) == []
+    assert children_now() == before
+
+
+async def test_processes_end_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
+    program = Path(__file__).parents[1] / "support" / "fake_fleet.py"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(program),
+        str(tmp_path),
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": str(program.parents[1]), "TMPDIR": str(tmp_path)},
+    )
+    assert process.stdout is not None
+    pids = [int(pid) for pid in (await process.stdout.readline()).split()]
+    assert len(pids) == 3
+    assert all(map(is_running, pids))
+    process.kill()
+    await process.wait()
+    await eventually(lambda: not any(map(is_running, pids)))
