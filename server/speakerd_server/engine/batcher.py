@@ -89,8 +89,7 @@ class Batcher:
     ) -> None:
         self.workers, self._settings, self._device = workers, settings, device
         self._most_windows = settings.maximum_batch_windows or most_windows
-        self._most_frames = most_frames
-        self._on_death = on_death
+        self._most_frames, self._on_death = most_frames, on_death
         wait_s = settings.maximum_wait_ms / 1000.0
         self._queue = WindowQueue(settings.queue_windows, workers, wait_s)
         self._room = OfflineRoom(settings.offline_windows, workers - 1)
@@ -205,6 +204,10 @@ class Batcher:
         metrics.QUEUED_WINDOWS.set(len(self._queue))
         return future
 
+    def withdraw(self, future: asyncio.Future[Float32]) -> bool:
+        """Cancel a future of `submit` unless a worker has its window, and tell whether it did."""
+        return self._queue.withdraw(future)
+
     async def stop(self) -> None:
         """End the workers after their batches, fail what still waits, close the backends."""
         self._stopping = True
@@ -218,8 +221,7 @@ class Batcher:
 
     def statistics(self, model: str) -> EngineStatistics:
         """Say what was done for a model so far."""
-        queue = self._queue
-        tally = self._models[model].tally
+        queue, tally = self._queue, self._models[model].tally
         return tally.statistics(queue.length_of(model), queue.maximum_length, self._dead)
 
     def _check_works(self) -> None:

@@ -184,10 +184,9 @@ class _FrontEnd(asyncio.Protocol):
         future.add_done_callback(partial(self._done, record.job))
 
     def _cancel(self, job: int) -> None:
-        """Take a window back, unless its batch is computed already: then it is answered."""
-        future, slot = self._out.get(job, (None, None))
-        if future is not None and slot is not None and not slot.taken:
-            future.cancel()
+        """Take a window back, unless a worker has it: then it is answered."""
+        if job in self._out:
+            self._port.batcher.withdraw(self._out[job][0])
 
     def _done(self, job: int, future: asyncio.Future[Float32]) -> None:
         _, slot = self._out.pop(job)
