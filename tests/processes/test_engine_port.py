@@ -4,7 +4,8 @@ import asyncio
 import os
 import socket
 import tempfile
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from speakerd_server.engine.batcher import EngineSettings
 from speakerd_server.engine.fake import FakeBackend
+from speakerd_server.engine.statistics import Tally
 from speakerd_server.errors import BatchFailed, Draining, EngineDead, EngineQueueFull
 from speakerd_server.processes.arena import shared_file
 from speakerd_server.processes.windows_shared import (
@@ -179,6 +181,31 @@ async def test_a_window_that_is_computed_is_let_go_of_when_that_is_over(path: Pa
             assert (record.kind, record.job) == (EMBEDDED, 0)
             front.cancel(0)
             assert await embeds(front, 1)
+
+
+async def test_a_window_is_not_let_go_of_between_the_queue_and_its_batch(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has_it, may_compute = threading.Event(), threading.Event()
+    taken = Tally.taken
+
+    def held(tally: Tally, waited: Sequence[tuple[bool, float]]) -> None:
+        has_it.set()
+        may_compute.wait(5)
+        taken(tally, waited)
+
+    async with ported(path, FakeBackend(DIM)):
+        monkeypatch.setattr(Tally, "taken", held)
+        with front_end(path) as front:
+            await front.greet()
+            front.submit(0, window(20))
+            await asyncio.to_thread(has_it.wait)
+            front.cancel(0)
+            await asyncio.sleep(0.02)
+            may_compute.set()
+            record, embedding = await front.heard()
+            assert (record.kind, record.job) == (EMBEDDED, 0)
+            np.testing.assert_array_equal(np.asarray(embedding), fake_embedding(window(20)))
 
 
 async def test_windows_of_a_front_end_that_died_are_forgotten(path: Path) -> None:
