@@ -90,8 +90,7 @@ class Batcher:
         self.workers, self._settings, self._device = workers, settings, device
         self._most_windows = settings.maximum_batch_windows or most_windows
         self._most_frames, self._on_death = most_frames, on_death
-        wait_s = settings.maximum_wait_ms / 1000.0
-        self._queue = WindowQueue(settings.queue_windows, workers, wait_s)
+        self._queue = WindowQueue(settings.queue_windows, workers, settings.maximum_wait_ms / 1e3)
         self._room = OfflineRoom(settings.offline_windows, workers - 1)
         self._models: dict[str, _Served] = {}
         self._threads: list[threading.Thread] = []
