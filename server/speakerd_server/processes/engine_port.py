@@ -87,7 +87,12 @@ class EnginePort:
 
     async def _accept(self, listening: socket.socket) -> None:
         while True:
-            connection, _ = await asyncio.get_running_loop().sock_accept(listening)
+            try:
+                connection, _ = await asyncio.get_running_loop().sock_accept(listening)
+            except OSError as error:
+                _log.error("front end not taken", extra={"cause": str(error)})
+                await asyncio.sleep(_TELL_S)
+                continue
             self._begin(self._greet(connection))
 
     async def _greet(self, connection: socket.socket) -> None:
