@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import resource
 import socket
 import threading
 from collections.abc import Sequence
@@ -246,3 +248,23 @@ async def test_an_engine_that_is_closed_takes_no_more_front_ends(path: Path) -> 
             assert await front.is_hung_up()
             with pytest.raises(ConnectionRefusedError):
                 BareFrontEnd(path)
+
+
+async def test_front_ends_are_taken_again_once_there_are_descriptors(path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with ported(path, FakeBackend(DIM)):
+        with front_end(path) as first, front_end(path) as second:
+            await first.greet()
+            await second.greet()
+            with socket.socket(socket.AF_UNIX) as waiting:
+                highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+                fillers = [os.dup(0) for _ in range(64)]
+                resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, hard))
+                waiting.connect(str(path))
+                await asyncio.sleep(0.1)
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+                for filler in fillers:
+                    os.close(filler)
+            with front_end(path) as late:
+                await late.greet()
+                assert await embeds(late, 0)
