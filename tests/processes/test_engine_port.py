@@ -257,14 +257,12 @@ async def test_front_ends_are_taken_again_once_there_are_descriptors(path: Path)
             await first.greet()
             await second.greet()
             with socket.socket(socket.AF_UNIX) as waiting:
-                highest = max(int(name) for name in os.listdir("/proc/self/fd"))
-                fillers = [os.dup(0) for _ in range(64)]
-                resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, hard))
+                next_free = os.dup(waiting.fileno())
+                os.close(next_free)
+                resource.setrlimit(resource.RLIMIT_NOFILE, (next_free, hard))
                 waiting.connect(str(path))
                 await asyncio.sleep(0.1)
                 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-                for filler in fillers:
-                    os.close(filler)
             with front_end(path) as late:
                 await late.greet()
                 assert await embeds(late, 0)
