@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import threading
@@ -8,6 +9,7 @@ import time
 import numpy as np
 import pytest
 from speakerd_server import scheduling
+from speakerd_server.engine import lanes
 from speakerd_server.engine.fake import FakeBackend
 from speakerd_server.engine.lanes import Lanes, warmed
 from speakerd_server.errors import ModelRefused
@@ -171,7 +173,24 @@ def test_backends_that_workers_share_are_closed_once() -> None:
 def test_a_batch_that_seems_to_take_no_time_has_a_speed_all_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    delays = iter(range(1000))
+    delays = itertools.count()
     monkeypatch.setattr(scheduling, "delayed_s", lambda: float(next(delays)))
     _, cost = warmed(Lanes(DIM, [FakeBackend(DIM)]), NAME, SAMPLES, 8, 2400, 60.0)
     assert all(seconds > 0.0 for _, seconds in cost.measured)
+
+
+def test_a_wait_between_the_looks_at_two_clocks_is_no_part_of_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The thread has to wait whenever it has looked at the first clock, but at every third look."""
+    waited_s, looks = 0.0, itertools.count(1)
+
+    def perf_counter() -> float:
+        nonlocal waited_s
+        now_s = 7.0 + waited_s
+        waited_s += 5.0 if next(looks) % 3 else 0.0
+        return now_s
+
+    monkeypatch.setattr(scheduling, "delayed_s", lambda: waited_s)
+    monkeypatch.setattr("time.perf_counter", perf_counter)
+    assert [lanes._own_clock_s() for _ in range(10)] == [7.0] * 10

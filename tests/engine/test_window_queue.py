@@ -236,3 +236,18 @@ async def test_closing_wakes_the_workers_and_gives_what_waited() -> None:
     assert queue.close() == [waiting]
     assert await taking is None
     assert len(queue) == 0
+
+
+async def test_a_window_is_withdrawn_while_it_waits_and_not_once_a_worker_has_it() -> None:
+    queue = queue_of(windows=1)
+    jobs = [job(index=index) for index in range(3)]
+    for one in jobs:
+        queue.put(one)
+    assert take(queue).jobs == [jobs[0]]
+    assert not queue.withdraw(jobs[0].future)
+    assert not jobs[0].future.done()
+    assert queue.withdraw(jobs[1].future)
+    assert jobs[1].future.cancelled()
+    assert not queue.withdraw(jobs[1].future)
+    assert take(queue).jobs == [jobs[2]]
+    assert not queue.withdraw(asyncio.get_running_loop().create_future())

@@ -10,13 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from speakerd_server import config
 from speakerd_server.errors import SpeakerUnknown
 from speakerd_server.processes import child as child_module
 from speakerd_server.processes.arena import mapped, shared_file
 from speakerd_server.processes.child import Child
 from speakerd_server.processes.link import LinkLost
+from speakerd_server.processes.messages import Begin, Whereabouts
 from support.odd_process import PROGRAM
 from support.shared_ends import until
+
+FIRST_WORD = Begin(config.load(), Whereabouts(Path("nowhere"), ()), "odd 0", 0)
 
 
 async def nobody(question: Any) -> None:
@@ -152,6 +156,7 @@ async def test_one_that_is_not_started_can_be_neither_asked_nor_stopped() -> Non
 
 async def test_one_that_is_stopped_finishes_what_it_must(tmp_path: Path) -> None:
     async with started() as child:
+        await child.ask(FIRST_WORD)
         await soon(child, "mark when closed", str(tmp_path / "mark"))
         await child.stop()
         assert await child.ended() == "exit code 0"
@@ -162,6 +167,7 @@ async def test_one_that_is_stopped_finishes_what_it_must(tmp_path: Path) -> None
 async def test_one_that_does_not_finish_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child_module, "_PATIENCE_S", 0.2)
     async with started() as child:
+        await child.ask(FIRST_WORD)
         await soon(child, "hang when closed", None)
         await child.stop()
         assert await child.ended() == "signal 9"

@@ -2,53 +2,29 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import socket
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from speakerd_server.engine.engine_settings import EngineSettings
 from speakerd_server.engine.fake import FakeBackend
+from speakerd_server.engine.statistics import Tally
 from speakerd_server.errors import BatchFailed, Draining, EngineDead, EngineQueueFull
-from speakerd_server.processes.arena import shared_file
 from speakerd_server.processes.windows_shared import (
     EMBEDDED,
-    HELLO,
     RELEASED,
     SUBMIT,
     Record,
 )
 from speakerd_server.values import Window
 from support.batching import Dying, Gated
+from support.front_ends import embeds, front_end
 from support.shared_ends import NUMBER, BareFrontEnd, ported, until
 from support.sounds import DIM, fake_embedding, window
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "engine-0"
-
-
-@contextmanager
-def front_end(path: Path) -> Iterator[BareFrontEnd]:
-    made = BareFrontEnd(path)
-    try:
-        yield made
-    finally:
-        made.close()
-
-
-async def embeds(front: BareFrontEnd, job: int, seed: int = 1) -> bool:
-    one = window(20, seed)
-    front.submit(job, one)
-    record, embedding = await front.heard()
-    assert (record.kind, record.job) == (EMBEDDED, job)
-    return np.array_equal(np.asarray(embedding), fake_embedding(one))
 
 
 def loud(seed: int) -> Window:
@@ -86,8 +62,7 @@ async def test_records_may_come_in_any_pieces(path: Path) -> None:
             await front.greet()
             content = b"".join(front.lay(job, window(20, job)).packed() for job in range(3))
             for at in range(len(content)):
-                front.say(content[at : at + 1])
-                await asyncio.sleep(0)
+                await asyncio.to_thread(front.say, content[at : at + 1])
             answers = [await front.heard() for _ in range(3)]
             assert {record.kind for record, _ in answers} == {EMBEDDED}
 
@@ -181,6 +156,31 @@ async def test_a_window_that_is_computed_is_let_go_of_when_that_is_over(path: Pa
             assert await embeds(front, 1)
 
 
+async def test_a_window_is_not_let_go_of_between_the_queue_and_its_batch(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has_it, may_compute = threading.Event(), threading.Event()
+    taken = Tally.taken
+
+    def held(tally: Tally, waited: Sequence[tuple[bool, float]]) -> None:
+        has_it.set()
+        may_compute.wait(5)
+        taken(tally, waited)
+
+    async with ported(path, FakeBackend(DIM)):
+        monkeypatch.setattr(Tally, "taken", held)
+        with front_end(path) as front:
+            await front.greet()
+            front.submit(0, window(20))
+            await asyncio.to_thread(has_it.wait)
+            front.cancel(0)
+            await asyncio.sleep(0.02)
+            may_compute.set()
+            record, embedding = await front.heard()
+            assert (record.kind, record.job) == (EMBEDDED, 0)
+            np.testing.assert_array_equal(np.asarray(embedding), fake_embedding(window(20)))
+
+
 async def test_windows_of_a_front_end_that_died_are_forgotten(path: Path) -> None:
     backend = Gated()
     async with ported(path, backend, settings=EngineSettings(queue_windows=3)) as port:
@@ -229,114 +229,6 @@ async def test_an_engine_that_dies_by_itself_tells_everyone_why(path: Path) -> N
                 assert "out of luck" in str(error)
 
 
-def without_memory(front: BareFrontEnd) -> None:
-    front.say(HELLO)
-
-
-def with_another_word(front: BareFrontEnd) -> None:
-    socket.send_fds(front.socket, [b"speakerd engine 9"], [front.descriptor])
-
-
-def with_half_a_word(front: BareFrontEnd) -> None:
-    socket.send_fds(front.socket, [HELLO[:5]], [front.descriptor])
-
-
-def with_no_room(front: BareFrontEnd) -> None:
-    empty = shared_file(0)
-    socket.send_fds(front.socket, [HELLO], [empty])
-    os.close(empty)
-
-
-def with_what_is_no_memory(front: BareFrontEnd) -> None:
-    ends = os.pipe()
-    socket.send_fds(front.socket, [HELLO], ends[:1])
-    for end in ends:
-        os.close(end)
-
-
-@pytest.mark.parametrize(
-    "greet",
-    [
-        without_memory,
-        with_another_word,
-        with_half_a_word,
-        with_no_room,
-        with_what_is_no_memory,
-    ],
-    ids=lambda greet: greet.__name__,
-)
-async def test_who_does_not_greet_as_a_front_end_is_hung_up_on_and_costs_nothing(
-    greet: Callable[[BareFrontEnd], None], path: Path
-) -> None:
-    async with ported(path, FakeBackend(DIM)):
-        with front_end(path) as good:
-            await good.greet()
-            open_files: list[int] = []
-            for _ in range(3):
-                with front_end(path) as bad:
-                    greet(bad)
-                    assert await bad.is_hung_up()
-                open_files.append(len(os.listdir("/proc/self/fd")))
-            assert open_files[2] == open_files[0]
-            assert await embeds(good, 0)
-
-
-GARBAGE = {
-    "of no kind": Record(0, 5).packed(),
-    "of an answer's kind": Record(EMBEDDED, 5, samples=5).packed(),
-    "beyond the memory": Record(SUBMIT, 5, NUMBER, True, 1 << 40, 3440, 20).packed(),
-    "across the end": Record(SUBMIT, 5, NUMBER, True, (1 << 20) - 64, 3440, 20).packed(),
-    "without a frame": Record(SUBMIT, 5, NUMBER, True, 0, 3440, 0).packed(),
-    "without audio": Record(SUBMIT, 5, NUMBER, True, 0, 0, 20).packed(),
-    "of all ones": b"\xff" * 32,
-}
-
-
-@pytest.mark.parametrize("content", GARBAGE.values(), ids=GARBAGE.keys())
-async def test_a_front_end_that_says_nonsense_is_hung_up_on_and_no_other(
-    content: bytes, path: Path
-) -> None:
-    async with ported(path, FakeBackend(DIM)) as port:
-        with front_end(path) as good, front_end(path) as bad:
-            await good.greet()
-            await bad.greet()
-            bad.say(content)
-            assert await bad.is_hung_up()
-            assert await embeds(good, 0)
-            assert port.windows == 0
-
-
-async def test_a_window_that_was_submitted_twice_ends_its_front_end_and_nothing_is_left(
-    path: Path,
-) -> None:
-    backend = Gated()
-    async with ported(path, backend) as port:
-        with front_end(path) as front:
-            await front.greet()
-            front.submit(0, window(20))
-            await backend.wait_until_busy()
-            front.say(front.lay(1, window(20)), front.lay(1, window(20)))
-            assert await front.is_hung_up()
-            await until(lambda: port.windows == 0)
-
-
-@settings(max_examples=25, deadline=None)
-@given(st.binary(min_size=1, max_size=150))
-def test_no_bytes_of_one_front_end_harm_another(content: bytes) -> None:
-    async def attacked(path: Path) -> None:
-        async with ported(path, FakeBackend(DIM)) as port:
-            with front_end(path) as good:
-                await good.greet()
-                with front_end(path) as bad:
-                    await bad.greet()
-                    bad.say(content)
-                assert await embeds(good, 0)
-                await until(lambda: port.windows == 0)
-
-    with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(attacked(Path(folder) / "engine-0"))
-
-
 async def test_the_socket_of_a_run_that_was_killed_is_replaced(path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(path))
@@ -356,3 +248,21 @@ async def test_an_engine_that_is_closed_takes_no_more_front_ends(path: Path) -> 
             assert await front.is_hung_up()
             with pytest.raises(ConnectionRefusedError):
                 BareFrontEnd(path)
+
+
+async def test_front_ends_are_taken_again_once_there_are_descriptors(path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with ported(path, FakeBackend(DIM)):
+        with front_end(path) as first, front_end(path) as second:
+            await first.greet()
+            await second.greet()
+            with socket.socket(socket.AF_UNIX) as waiting:
+                next_free = os.dup(waiting.fileno())
+                os.close(next_free)
+                resource.setrlimit(resource.RLIMIT_NOFILE, (next_free, hard))
+                waiting.connect(str(path))
+                await asyncio.sleep(0.1)
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            with front_end(path) as late:
+                await late.greet()
+                assert await embeds(late, 0)

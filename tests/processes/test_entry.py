@@ -78,6 +78,7 @@ async def test_a_process_asks_its_supervisor() -> None:
 async def test_the_last_word_lets_a_process_finish_and_ends_it(tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     async with started() as child:
+        await soon(child, first_word(tmp_path, "odd 0"))
         await soon(child, ("mark when closed", str(mark)))
         waiting = asyncio.create_task(child.ask(("wait", None)))
         await soon(child, Stop())
@@ -104,8 +105,24 @@ async def test_a_process_whose_supervisor_is_gone_ends_at_once_whatever_it_does(
     assert not mark.exists()
 
 
-async def test_one_whose_supervisor_goes_while_it_finishes_does_not_stay_for_ever() -> None:
+async def test_a_process_that_never_became_anything_has_nothing_to_finish(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
     async with started() as child:
+        await soon(child, ("mark when closed", str(mark)))
+        beginning = asyncio.create_task(child.ask(first_word(tmp_path, "hangs")))
+        await asyncio.sleep(0.01)
+        await soon(child, Stop())
+        assert await child.ended() == "exit code 0"
+        with pytest.raises(LinkLost):
+            await beginning
+    assert not mark.exists()
+
+
+async def test_one_whose_supervisor_goes_while_it_finishes_does_not_stay_for_ever(
+    tmp_path: Path,
+) -> None:
+    async with started() as child:
+        await soon(child, first_word(tmp_path, "odd 0"))
         await soon(child, ("hang when closed", None))
         await soon(child, Stop())
         assert child._link is not None

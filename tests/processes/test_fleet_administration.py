@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +17,7 @@ from speakerd_server.errors import (
     ModelRefused,
     ModelUnknown,
 )
+from speakerd_server.processes import fleet, fleet_administration
 from speakerd_server.processes.fleet_administration import _METHODS, _added
 from speakerd_server.processes.messages import AdminCall, StatisticsNow, Unused, UsesNow
 from support.bundles import bundle_of_nan, small_bundle
@@ -240,3 +243,41 @@ async def test_a_store_that_is_down_hides_nothing_else(tmp_path: Path) -> None:
         state = await whole.administration.server()
         assert state.speakers == 0
         assert len(state.processes) == 3
+
+
+async def test_a_process_that_stands_still_holds_up_no_operator_and_catches_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with with_models(tmp_path) as whole:
+        still, other = whole.fleet.workers
+        for module in (fleet, fleet_administration):
+            monkeypatch.setattr(module, "PATIENCE_S", 0.3)
+        os.kill(still.pid, signal.SIGSTOP)
+        try:
+            await soon(whole.administration.load_model("small/1", "", make_default=True))
+            assert (await whole.fleet.tell_workers(UsesNow())).keys() == {other.name}
+            assert await whole.administration.drain(resume=False, wait_s=0) == 0
+        finally:
+            os.kill(still.pid, signal.SIGCONT)
+        monkeypatch.setattr(fleet, "PATIENCE_S", 5.0)
+        told = await whole.fleet.tell_workers(UsesNow())
+        assert told["worker 0"] == told["worker 1"] == {1: 0, 2: 0}
+        assert still.restarts == 0
+
+
+async def test_an_engine_that_stands_still_is_named_and_holds_up_no_operator(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path, server__workers=1) as whole:
+        monkeypatch.setattr(fleet_administration, "PATIENCE_S", 0.3)
+        engine = whole.fleet.engines["engine cpu"]
+        os.kill(engine.pid, signal.SIGSTOP)
+        try:
+            (model,) = await soon(whole.administration.models())
+            await soon(whole.administration.server())
+        finally:
+            os.kill(engine.pid, signal.SIGCONT)
+        assert [one.dead for one in model.devices] == ["its process does not answer"]
+        monkeypatch.setattr(fleet_administration, "PATIENCE_S", 5.0)
+        (model,) = await soon(whole.administration.models())
+        assert [one.dead for one in model.devices] == [None]

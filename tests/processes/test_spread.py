@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import numpy as np
@@ -10,67 +8,16 @@ import pytest
 from speakerd_server.engine.engine_settings import EngineSettings
 from speakerd_server.engine.fake import FakeBackend
 from speakerd_server.errors import Draining, EngineLost, EngineQueueFull
-from speakerd_server.processes import spread
 from speakerd_server.processes.spread import LONG_FRAMES, Engines, RemoteEngine
 from speakerd_server.processes.windows_shared import CANCEL, SUBMIT, Record
-from speakerd_server.values import Float32, Window
+from speakerd_server.values import Window
 from support.batching import Gated
-from support.engine_alone import engine_process
 from support.shared_ends import NUMBER, BareEngine, ported, until
 from support.sounds import DIM, fake_embedding, window
+from support.spreading import EVEN, Pair, is_up, soon, spread_over
 
-EVEN = {"one": 10.0, "two": 10.0}
 EMBEDDING = np.ones(DIM, np.float32)
 HERE = window(20)
-
-
-class Pair:
-    """Two engines of which the test has the other end."""
-
-    def __init__(self, folder: Path) -> None:
-        self.paths = {name: folder / name for name in EVEN}
-        self.one, self.two = (BareEngine(path) for path in self.paths.values())
-
-    async def greet(self, engines: Engines) -> None:
-        for name, end in zip(EVEN, (self.one, self.two), strict=True):
-            await end.greet()
-            await is_up(engines, name)
-
-
-@pytest.fixture
-def pair(tmp_path: Path) -> Iterator[Pair]:
-    made = Pair(tmp_path)
-    yield made
-    made.one.close()
-    made.two.close()
-
-
-@asynccontextmanager
-async def spread_over(
-    paths: Mapping[str, Path],
-    rates: Mapping[str, float] = EVEN,
-    settings: EngineSettings | None = None,
-    pair: Pair | None = None,
-) -> AsyncIterator[Engines]:
-    engines = Engines(paths, settings or EngineSettings())
-    engines.host(NUMBER, rates)
-    engines.open()
-    if pair is not None:
-        await pair.greet(engines)
-    yield engines
-    await engines.close()
-    if pair is not None:
-        pair.one.close()
-        pair.two.close()
-
-
-async def is_up(engines: Engines, name: str) -> None:
-    await until(lambda: engines.connections[name].is_up)
-
-
-async def soon(future: asyncio.Future[Float32]) -> Float32 | BaseException:
-    async with asyncio.timeout(5):
-        return (await asyncio.gather(future, return_exceptions=True))[0]
 
 
 def given(engines: Engines) -> dict[str, int]:
@@ -157,16 +104,6 @@ async def test_a_window_waits_only_for_an_engine_that_has_its_model(pair: Pair) 
         assert isinstance(await soon(future), np.ndarray)
 
 
-async def test_a_window_that_no_engine_comes_back_for_is_lost_by_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(spread, "PATIENCE_S", 0.05)
-    async with spread_over({"one": tmp_path / "one"}, {"one": 1.0}) as engines:
-        lost = await soon(engines.submit(NUMBER, HERE, live=True))
-        assert isinstance(lost, EngineLost)
-        assert lost.name == "one"
-
-
 async def test_no_more_windows_wait_than_may_and_who_gave_up_takes_no_place(
     tmp_path: Path,
 ) -> None:
@@ -180,39 +117,6 @@ async def test_no_more_windows_wait_than_may_and_who_gave_up_takes_no_place(
                 future.cancel()
         last = engines.submit(NUMBER, HERE, live=True)
     assert isinstance(await soon(last), EngineLost)
-
-
-async def test_windows_that_a_lost_engine_never_began_go_to_another(pair: Pair) -> None:
-    async with spread_over(pair.paths, {"one": 1000.0, "two": 1.0}, pair=pair) as engines:
-        futures = [engines.submit(NUMBER, HERE, live=True) for _ in range(4)]
-        records = [await pair.one.heard() for _ in range(4)]
-        pair.one.slot(records[1]).take(0.0, 1)
-        futures[3].cancel()
-        pair.one.hang_up()
-        for _ in range(2):
-            pair.two.embed(await pair.two.heard(), EMBEDDING)
-        outcomes = [await soon(future) for future in futures[:3]]
-        assert isinstance(outcomes[1], EngineLost)
-        assert isinstance(outcomes[0], np.ndarray)
-        assert isinstance(outcomes[2], np.ndarray)
-
-
-async def test_what_the_others_have_no_room_for_is_refused_when_an_engine_is_lost(
-    pair: Pair,
-) -> None:
-    settings = EngineSettings(queue_windows=3)
-    async with spread_over(pair.paths, settings=settings, pair=pair) as engines:
-        futures = [engines.submit(NUMBER, HERE, live=True) for _ in range(6)]
-        pair.one.hang_up()
-        ended = [
-            future for future in futures if isinstance(await ended_soon(future), EngineQueueFull)
-        ]
-        assert len(ended) == 3
-
-
-async def ended_soon(future: asyncio.Future[Float32]) -> BaseException | None:
-    await asyncio.wait([future], timeout=0.1)
-    return future.exception() if future.done() else None
 
 
 async def test_a_window_that_waited_once_can_be_cancelled_where_it_is(pair: Pair) -> None:
@@ -284,23 +188,3 @@ async def test_long_windows_of_whole_recordings_go_one_after_the_other(tmp_path:
         backend.gate.release(100)
         async with asyncio.timeout(5):
             await (await waiting)
-
-
-async def test_no_caller_is_forgotten_when_one_of_two_engine_processes_is_killed(
-    tmp_path: Path,
-) -> None:
-    paths = {name: tmp_path / name for name in EVEN}
-    with engine_process(paths["one"], 0.1) as one, engine_process(paths["two"], 0.02):
-        async with spread_over(paths) as engines:
-            for name in EVEN:
-                await is_up(engines, name)
-            futures = [engines.submit(NUMBER, window(20, seed), live=True) for seed in range(30)]
-            await asyncio.sleep(0.15)
-            one.kill()
-            outcomes = [await soon(future) for future in futures]
-        lost = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
-        assert {type(error) for error in lost} == {EngineLost}
-        assert len(lost) <= 2
-        for seed, outcome in enumerate(outcomes):
-            if isinstance(outcome, np.ndarray):
-                np.testing.assert_array_equal(outcome, fake_embedding(window(20, seed)))

@@ -42,7 +42,9 @@ class Odd:
         self._hangs = False
 
     async def begin(self, begin: Begin) -> None:
-        """Take note of what it is to be; refuse one name."""
+        """Take note of what it is to be; refuse one name, hang at another."""
+        if begin.name == "hangs":
+            await asyncio.Event().wait()
         if begin.name == "refused":
             refuse(begin.name)
         self._begun = begin

@@ -65,8 +65,7 @@ class Batcher:
         self._most_windows = settings.maximum_batch_windows or most_windows
         self._most_frames = most_frames
         self._on_death, self._on_away = on_death, on_away
-        wait_s = settings.maximum_wait_ms / 1000.0
-        self._queue = WindowQueue(settings.queue_windows, workers, wait_s)
+        self._queue = WindowQueue(settings.queue_windows, workers, settings.maximum_wait_ms / 1e3)
         self._room = OfflineRoom(settings.offline_windows, workers - 1)
         self._models: dict[str, _Served] = {}
         self._threads: list[threading.Thread] = []
@@ -189,6 +188,10 @@ class Batcher:
         future.add_done_callback(functools.partial(_left, served))
         metrics.QUEUED_WINDOWS.set(len(self._queue))
         return future
+
+    def withdraw(self, future: asyncio.Future[Float32]) -> bool:
+        """Cancel a future of `submit` unless a worker has its window, and tell whether it did."""
+        return self._queue.withdraw(future)
 
     async def stop(self) -> None:
         """End the workers after their batches, fail what still waits, close the backends."""

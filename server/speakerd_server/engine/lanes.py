@@ -24,6 +24,9 @@ _WIDE_PAYS = 0.95
 _LEAST_S = 1e-6
 """No batch is measured to take less: speeds are divided by it."""
 
+_MOST_LOOKS = 100
+"""At two clocks in a row, until nothing has come between."""
+
 
 class Watch(Protocol):
     """Knows whether a device that can go away is there."""
@@ -133,7 +136,13 @@ def _own_clock_s() -> float:
     A batch costs what it takes, however much else goes on while that is measured: with a busy
     machine's time, the batch size would be chosen by chance.
     """
-    return time.perf_counter() - scheduling.delayed_s()
+    delayed_s = scheduling.delayed_s()
+    for _ in range(_MOST_LOOKS):
+        now_s = time.perf_counter()
+        before_s, delayed_s = delayed_s, scheduling.delayed_s()
+        if delayed_s == before_s:
+            break  # else it had to wait between the two looks, and they do not belong together
+    return now_s - delayed_s
 
 
 def _noise(samples: int) -> Window:

@@ -155,6 +155,12 @@ class WindowQueue:
             self._rate.count(job.queued_at_s)
             self._changed.notify()
 
+    def withdraw(self, future: asyncio.Future[Float32]) -> bool:
+        """Cancel the future of a job that waits; False: a worker has it, or it is over."""
+        with self._changed:
+            every = (job for line in self._lines.values() for job in line.jobs())
+            return any(job.future is future for job in every) and future.cancel()
+
     def take(self, finished: Batch | None = None) -> Batch | None:
         """Block until there is a batch and take it; None when the queue was closed.
 

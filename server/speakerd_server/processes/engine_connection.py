@@ -176,12 +176,11 @@ class EngineConnection:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                connection, status = await asyncio.to_thread(self._greet)
+                connection, self._status = await asyncio.to_thread(self._greet)
+                await loop.create_unix_connection(lambda: EngineAnswers(self), sock=connection)
             except (OSError, ValueError):
                 await asyncio.sleep(_AGAIN_S)
                 continue
-            self._status = status
-            await loop.create_unix_connection(lambda: EngineAnswers(self), sock=connection)
             return
 
     def _greet(self) -> tuple[socket.socket, StatusPage]:

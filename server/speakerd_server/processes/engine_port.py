@@ -88,7 +88,12 @@ class EnginePort:
 
     async def _accept(self, listening: socket.socket) -> None:
         while True:
-            connection, _ = await asyncio.get_running_loop().sock_accept(listening)
+            try:
+                connection, _ = await asyncio.get_running_loop().sock_accept(listening)
+            except OSError as error:
+                _log.error("front end not taken", extra={"cause": str(error)})
+                await asyncio.sleep(_TELL_S)
+                continue
             self._begin(self._greet(connection))
 
     async def _greet(self, connection: socket.socket) -> None:
@@ -185,10 +190,9 @@ class _FrontEnd(asyncio.Protocol):
         future.add_done_callback(partial(self._done, record.job))
 
     def _cancel(self, job: int) -> None:
-        """Take a window back, unless its batch is computed already: then it is answered."""
-        future, slot = self._out.get(job, (None, None))
-        if future is not None and slot is not None and not slot.taken:
-            future.cancel()
+        """Take a window back, unless a worker has it: then it is answered."""
+        if job in self._out:
+            self._port.batcher.withdraw(self._out[job][0])
 
     def _done(self, job: int, future: asyncio.Future[Float32]) -> None:
         _, slot = self._out.pop(job)

@@ -56,6 +56,7 @@ def _kind(name: str) -> Callable[[Ask], Process]:
 async def _live(kind: Callable[[Ask], Process], descriptor: int) -> None:
     stopping = asyncio.Event()
     folder: Path | None = None
+    begun = False
 
     def orphaned() -> None:
         """End, for nobody could stop this process, and another daemon may be started."""
@@ -64,11 +65,13 @@ async def _live(kind: Callable[[Ask], Process], descriptor: int) -> None:
         os._exit(1)
 
     async def answer(question: Any) -> Any:
-        nonlocal folder
+        nonlocal folder, begun
         if isinstance(question, Begin):
             folder = question.whereabouts.folder
             logs.configure(question.settings.logs, question.name)
-            return await process.begin(question)
+            await process.begin(question)
+            begun = True
+            return None
         if isinstance(question, Stop):
             stopping.set()
             return None
@@ -79,7 +82,8 @@ async def _live(kind: Callable[[Ask], Process], descriptor: int) -> None:
     link = Link(reader, writer, answer, on_lost=orphaned)
     process = kind(link.ask)
     await stopping.wait()
-    await process.close()
+    if begun:
+        await process.close()
     os._exit(0)
 
 

@@ -35,6 +35,8 @@ from speakerd_server.processes.models_hosted import HostedModels
 
 _log = logging.getLogger(__name__)
 
+PATIENCE_S = 5.0
+"""A process that takes longer to answer what needs no work stands still."""
 _LONG_ENOUGH_S = 60.0
 _LOOK_S = 0.05
 _DELAYS_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -138,13 +140,18 @@ class Fleet:
     async def tell_workers(self, question: Any) -> dict[str, Any]:
         """Ask every front end, and give the answers of those that are there, by name.
 
-        One that is just being started is told what there is to know when it is ready.
+        One that is just being started is told what there is to know when it is ready. One that
+        stands still is not waited for; it is told all the same once it goes on.
         """
         answers: dict[str, Any] = {}
 
         async def told(child: Child) -> None:
             with suppress(LinkLost):
-                answers[child.name] = await child.ask(question)
+                try:
+                    async with asyncio.timeout(PATIENCE_S):
+                        answers[child.name] = await child.ask(question)
+                except TimeoutError:
+                    _log.warning("process does not answer", extra={"which": child.name})
 
         await asyncio.gather(*(told(child) for child in self.workers if child.ready))
         return answers
@@ -204,7 +211,7 @@ class Fleet:
         await child.order(
             self._first_word(child, number, address=self._address, counts=self._counts_file)
         )
-        async with self._told:
+        async with self._told, asyncio.timeout(PATIENCE_S):
             child.ready = True
             await child.order(self.models.now())
             await child.order(DrainNow(self.draining, self.stopping))

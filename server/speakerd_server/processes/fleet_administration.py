@@ -15,7 +15,7 @@ from speakerd_server.calls.places import Places
 from speakerd_server.calls.sessions import LiveSession
 from speakerd_server.engine.statistics import EngineStatistics
 from speakerd_server.errors import Draining, ModelRefused, StoreUnavailable
-from speakerd_server.processes.fleet import Fleet
+from speakerd_server.processes.fleet import PATIENCE_S, Fleet
 from speakerd_server.processes.link import LinkLost
 from speakerd_server.processes.messages import (
     AdminCall,
@@ -165,16 +165,20 @@ class FleetAdministration:
         raise ValueError(f"nobody answers {question}")
 
     async def _work(self) -> dict[int, list[EngineStatistics]]:
-        """Ask every engine what it did, by model; one that is down did nothing."""
+        """Ask every engine what it did, by model; one that is down or stands still did nothing."""
         found: dict[int, list[EngineStatistics]] = {}
         for name, child in self._fleet.engines.items():
-            device = name.removeprefix("engine ")
+            device, dead = name.removeprefix("engine "), "its process is down"
+            done = None
             try:
-                done = await child.ask(StatisticsNow()) if child.ready else None
+                async with asyncio.timeout(PATIENCE_S):
+                    done = await child.ask(StatisticsNow()) if child.ready else None
             except LinkLost:
-                done = None
+                pass
+            except TimeoutError:
+                dead = "its process does not answer"
             if done is None:
-                down = EngineStatistics(device=device, dead="its process is down")
+                down = EngineStatistics(device=device, dead=dead)
                 every = self._fleet.models.every.values()
                 done = {hosted.number: down for hosted in every if name in hosted.rates}
             for number, one in done.items():
