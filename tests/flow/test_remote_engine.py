@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from grpc import StatusCode
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from speakerd.v1 import admin_pb2
 from speakerd.v1 import verification_pb2 as pb
 from speakerd_server.engine.fake import FakeBackend
 from speakerd_server.engine.onnxruntime_cpu import OnnxRuntimeCpu
@@ -111,6 +112,23 @@ def test_a_remote_that_ends_is_named_turns_the_health_and_is_taken_back(
     assert "engine is away" in said
     assert "engine is there" in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("remote", ["speakerd"], indirect=True)
+def test_a_remote_speakerd_that_is_drained_is_away_until_it_takes_calls_again(
+    remote: Remote, tmp_path: Path
+) -> None:
+    with (
+        over(remote.address, tmp_path) as running,
+        wire.connected(running.address) as stubs,
+        wire.connected(remote.address) as elsewhere,
+    ):
+        elsewhere.admin.Drain(admin_pb2.DrainRequest(), timeout=30)
+        until(lambda: health(stubs) == NOT_SERVING)
+        assert refused(stubs).reason == "REMOTE_ENGINE_UNAVAILABLE"
+        elsewhere.admin.Drain(admin_pb2.DrainRequest(resume=True), timeout=30)
+        until(lambda: health(stubs) == SERVING)
+        assert stubs.verification.Embed(request_of(2.0), timeout=60).window_count == 1
 
 
 @pytest.mark.parametrize("remote", ["made-up"], indirect=True)

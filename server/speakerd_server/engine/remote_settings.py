@@ -13,8 +13,8 @@ class RemoteSettings:
     """Its model of windows: inputs pcm and rows, output embeddings. A Triton has it by `speakerd
     model triton-repo`; another speakerd has it for its default model."""
     deadline_ms: float = field(default=5000.0, metadata={"minimum": 10.0, "maximum": 600_000.0})
-    """A batch without an answer for so long fails: REMOTE_ENGINE_UNAVAILABLE. Tries are counted
-    in."""
+    """A batch that has no answer after so long, all tries together, fails:
+    REMOTE_ENGINE_UNAVAILABLE."""
     retries: int = field(default=3, metadata={"minimum": 0, "maximum": 20})
     """How often a batch is sent again where the server says UNAVAILABLE, or cannot be reached."""
     backoff_ms: float = field(default=50.0, metadata={"minimum": 1.0, "maximum": 10_000.0})
