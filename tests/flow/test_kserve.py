@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -185,6 +186,33 @@ def test_a_dead_engine_is_not_ready(tmp_path: Path) -> None:
         assert not stubs.inference.ServerReady(pb.ServerReadyRequest()).ready
         model = pb.ModelReadyRequest(name="speaker")
         assert not stubs.inference.ModelReady(model).ready
+
+
+def stream_refused(stubs: wire.Stubs) -> str:
+    """Try a stream of one request; gives why it was refused, or nothing."""
+    try:
+        (answer,) = stubs.inference.ModelStreamInfer(iter([asked(SECOND)]))
+    except grpc.RpcError as error:
+        return wire.refusal(error).reason
+    return str(answer.error_message)
+
+
+def test_a_stream_whose_answers_are_not_read_is_ended_and_gives_its_place_back(
+    tmp_path: Path,
+) -> None:
+    flags = ("--calls-write-timeout-s=0.5", "--calls-maximum-streams=1")
+    large = asked(*[SECOND[:720]] * 64)
+    with over_fake_engine(tmp_path, *flags) as fake, wire.connected(fake.address) as stubs:
+        stuck = stubs.inference.ModelStreamInfer(iter([large] * 200), timeout=wire.DEADLINE_S)
+        assert not next(stuck).error_message
+        assert stream_refused(stubs) == "TOO_MANY_STREAMS"
+        end_s = time.monotonic() + 20
+        while stream_refused(stubs):
+            assert time.monotonic() < end_s
+            time.sleep(0.05)
+        with pytest.raises(grpc.RpcError) as failed:
+            list(stuck)
+        assert wire.refusal(failed.value).reason == "CLIENT_NOT_READING"
 
 
 def test_a_stream_that_is_not_read_does_not_hold_up_others(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from speakerd_server import scheduling
+from speakerd_server.calls.networks import takes_features
 from speakerd_server.cards import Bundle
 from speakerd_server.config import Settings
 from speakerd_server.engine.batcher import Batcher
@@ -66,10 +67,14 @@ def batcher_of(
 
 
 def open_lanes(bundle: Bundle, device: str, settings: Settings) -> Lanes:
-    """Open a model on a device; raises what `open_backends` does, ExtraMissing among it."""
+    """Open a model on a device, or on the processors where it takes features.
+
+    Raises what `open_backends` does, ExtraMissing among it.
+    """
     check_one_onnxruntime()
     limits = limits_of(device, settings)
-    if parse_device(device).gpu is None:
+    # A network alone is cut out when it is asked for: no engine of a GPU was built of it.
+    if parse_device(device).gpu is None or takes_features(bundle.card):
         threads = settings.engine.threads_per_worker
         return cpu_lanes(bundle, limits.workers, threads, processors())
     opening = Opening(
