@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import grpc
 import numpy as np
@@ -14,19 +14,25 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from speakerd.kserve import inference_pb2 as pb
 from speakerd.v1 import admin_pb2, verification_pb2
-from speakerd_server.models.bundle import load_bundle, shipped_bundle
-from speakerd_server.models.front_end import front_end
 from speakerd_server.values import Window
 from speakerd_server.windows.slicer import Slicer
 from support import wire
 from support.daemon import Daemon, over_fake_engine
+from support.kserve import (
+    SECOND,
+    VOICE,
+    Input,
+    asked,
+    embeddings,
+    features_asked,
+    infer,
+    refused,
+    statistics,
+)
 from support.page import grown, read_page
-from support.speech import VOICES, Float32, noise, pcm16, read
+from support.speech import noise, pcm16
 
 pytestmark = pytest.mark.timeout(90)
-VOICE = read(VOICES / "slt-call.flac")
-SECOND = VOICE[16_000:32_000]
-Input = pb.ModelInferRequest.InferInputTensor
 KiB = 1024
 
 
@@ -34,41 +40,6 @@ KiB = 1024
 def stubs(daemon: Daemon) -> Iterator[wire.Stubs]:
     with wire.connected(daemon.address) as connected:
         yield connected
-
-
-def asked(*utterances: Float32, model: str = "speaker", **more: str) -> pb.ModelInferRequest:
-    """Ask for the embeddings of utterances of one length."""
-    batch = np.stack(utterances)
-    return pb.ModelInferRequest(
-        model_name=model,
-        inputs=[Input(name="WAV", datatype="FP32", shape=batch.shape)],
-        raw_input_contents=[batch.astype("<f4").tobytes()],
-        **more,  # type: ignore[arg-type]
-    )
-
-
-def embeddings(reply: pb.ModelInferResponse) -> Float32:
-    (output,) = reply.outputs
-    (raw,) = reply.raw_output_contents
-    values: Float32 = np.frombuffer(raw, "<f4").reshape(output.shape)
-    return values
-
-
-def infer(stubs: wire.Stubs, request: pb.ModelInferRequest) -> Float32:
-    return embeddings(stubs.inference.ModelInfer(request, timeout=wire.DEADLINE_S))
-
-
-def refused(stubs: wire.Stubs, request: pb.ModelInferRequest) -> wire.Refusal:
-    with pytest.raises(grpc.RpcError) as failed:
-        stubs.inference.ModelInfer(request, timeout=wire.DEADLINE_S)
-    return wire.refusal(failed.value)
-
-
-def statistics(stubs: wire.Stubs, model: str = "speaker") -> pb.ModelStatistics:
-    (found,) = stubs.inference.ModelStatistics(
-        pb.ModelStatisticsRequest(name=model), timeout=wire.DEADLINE_S
-    ).model_stats
-    return found
 
 
 def resident_kib(daemon: Daemon) -> int:
@@ -119,18 +90,6 @@ def test_windows_of_a_recording_give_the_mean_that_embed_gives(stubs: wire.Stubs
     assert mean @ expected / np.linalg.norm(mean) / np.linalg.norm(expected) >= 1 - 1e-6
 
 
-def features_asked(samples: Float32) -> pb.ModelInferRequest:
-    """Ask for the embedding of the features of an utterance."""
-    card = load_bundle(shipped_bundle()).card
-    features = front_end(card.front_end).log_mel(samples)
-    features -= features.mean(0)
-    return pb.ModelInferRequest(
-        model_name="speaker_model",
-        inputs=[Input(name="feats", datatype="FP32", shape=(1, *features.shape))],
-        raw_input_contents=[features.tobytes()],
-    )
-
-
 def test_features_give_the_embedding_of_their_audio(stubs: wire.Stubs) -> None:
     reply = stubs.inference.ModelInfer(features_asked(SECOND), timeout=wire.DEADLINE_S)
     assert (reply.model_name, reply.model_version) == ("speaker_model", "1")
@@ -169,108 +128,6 @@ def test_samples_beyond_full_scale_are_embedded_and_counted(
     loud[:10] = 2.0
     assert np.isfinite(infer(stubs, asked(loud))).all()
     assert grown(before, read_page(daemon), "speakerd_loud_samples_total") == 10
-
-
-BYTES = SECOND.astype("<f4").tobytes()
-WAV = Input(name="WAV", datatype="FP32", shape=(1, 16_000))
-LYING: dict[str, tuple[str, pb.ModelInferRequest]] = {
-    "both contents": (
-        "TENSOR_INVALID",
-        pb.ModelInferRequest(
-            inputs=[
-                Input(
-                    name="WAV",
-                    datatype="FP32",
-                    shape=(1, 16_000),
-                    contents=pb.InferTensorContents(fp32_contents=[0.5]),
-                )
-            ],
-            raw_input_contents=[BYTES],
-        ),
-    ),
-    "no contents": ("TENSOR_INVALID", pb.ModelInferRequest(inputs=[WAV])),
-    "no inputs": ("TENSOR_INVALID", pb.ModelInferRequest()),
-    "contents without input": ("TENSOR_INVALID", pb.ModelInferRequest(raw_input_contents=[BYTES])),
-    "one byte less": (
-        "TENSOR_INVALID",
-        pb.ModelInferRequest(inputs=[WAV], raw_input_contents=[BYTES[1:]]),
-    ),
-    "a shape beyond memory": (
-        "TENSOR_INVALID",
-        pb.ModelInferRequest(
-            inputs=[Input(name="WAV", datatype="FP32", shape=(1, 2**62))],
-            raw_input_contents=[BYTES],
-        ),
-    ),
-    "a batch beyond memory": (
-        "BATCH_SIZE_INVALID",
-        pb.ModelInferRequest(
-            inputs=[Input(name="WAV", datatype="FP32", shape=(2**62, 0))],
-            raw_input_contents=[b""],
-        ),
-    ),
-    "nothing to hear": (
-        "NO_AUDIO",
-        pb.ModelInferRequest(
-            inputs=[Input(name="WAV", datatype="FP32", shape=(1, 0))], raw_input_contents=[b""]
-        ),
-    ),
-    "other typed contents": (
-        "TENSOR_INVALID",
-        pb.ModelInferRequest(
-            inputs=[
-                Input(
-                    name="WAV",
-                    datatype="FP32",
-                    shape=(1, 2),
-                    contents=pb.InferTensorContents(fp64_contents=[0.5, 0.5]),
-                )
-            ]
-        ),
-    ),
-    "more than a minute": ("AUDIO_TOO_LONG", asked(np.tile(VOICE, 11)[: 16_000 * 60 + 1])),
-    "infinite": ("AUDIO_NOT_FINITE", asked(np.full(16_000, np.inf, np.float32))),
-    "no audio of any scale": ("AUDIO_OUT_OF_RANGE", asked(noise(1.0) * np.float32(1e9))),
-}
-
-
-@pytest.mark.parametrize("lie", LYING)
-def test_a_request_that_lies_is_refused_by_name_and_others_never_notice(
-    lie: str, stubs: wire.Stubs
-) -> None:
-    reason, request = LYING[lie]
-    request.model_name = "speaker"
-    before = infer(stubs, asked(SECOND))
-    refusal = refused(stubs, request)
-    assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, reason)
-    assert refusal.domain == "speakerd"
-    assert refusal.fields
-    assert np.array_equal(infer(stubs, asked(SECOND)), before)
-
-
-def test_a_request_of_60_mib_is_read_and_one_over_64_is_refused_by_grpc(
-    stubs: wire.Stubs, daemon: Daemon
-) -> None:
-    silent = np.zeros(60 * 16_000, np.float32)
-    assert refused(stubs, asked(*[silent] * 16)).reason == "AUDIO_WITHOUT_VOICE"
-    with wire.connected(daemon.address, ("grpc.max_send_message_length", 100 << 20)) as wide:
-        refusal = refused(wide, asked(*[silent] * 18))
-    assert (refusal.code, refusal.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "")
-
-
-def test_bytes_that_are_no_request_end_their_own_call(daemon: Daemon, stubs: wire.Stubs) -> None:
-    bytes_of = random.Random(0)
-    rpc: Any = stubs.channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
-    for _ in range(20):
-        with pytest.raises(grpc.RpcError) as failed:
-            rpc(bytes_of.randbytes(bytes_of.randrange(1, 500)), timeout=wire.DEADLINE_S)
-        assert isinstance(failed.value, grpc.Call)
-        assert failed.value.code() in (
-            grpc.StatusCode.UNKNOWN,
-            grpc.StatusCode.NOT_FOUND,
-            grpc.StatusCode.INVALID_ARGUMENT,
-        )
-    assert infer(stubs, asked(SECOND)).shape == (1, 192)
 
 
 def test_memory_stays_flat_over_a_thousand_lengths(own_daemon: Daemon) -> None:
@@ -329,6 +186,33 @@ def test_a_dead_engine_is_not_ready(tmp_path: Path) -> None:
         assert not stubs.inference.ServerReady(pb.ServerReadyRequest()).ready
         model = pb.ModelReadyRequest(name="speaker")
         assert not stubs.inference.ModelReady(model).ready
+
+
+def stream_refused(stubs: wire.Stubs) -> str:
+    """Try a stream of one request; gives why it was refused, or nothing."""
+    try:
+        (answer,) = stubs.inference.ModelStreamInfer(iter([asked(SECOND)]))
+    except grpc.RpcError as error:
+        return wire.refusal(error).reason
+    return str(answer.error_message)
+
+
+def test_a_stream_whose_answers_are_not_read_is_ended_and_gives_its_place_back(
+    tmp_path: Path,
+) -> None:
+    flags = ("--calls-write-timeout-s=0.5", "--calls-maximum-streams=1")
+    large = asked(*[SECOND[:720]] * 64)
+    with over_fake_engine(tmp_path, *flags) as fake, wire.connected(fake.address) as stubs:
+        stuck = stubs.inference.ModelStreamInfer(iter([large] * 200), timeout=wire.DEADLINE_S)
+        assert not next(stuck).error_message
+        assert stream_refused(stubs) == "TOO_MANY_STREAMS"
+        end_s = time.monotonic() + 20
+        while stream_refused(stubs):
+            assert time.monotonic() < end_s
+            time.sleep(0.05)
+        with pytest.raises(grpc.RpcError) as failed:
+            list(stuck)
+        assert wire.refusal(failed.value).reason == "CLIENT_NOT_READING"
 
 
 def test_a_stream_that_is_not_read_does_not_hold_up_others(tmp_path: Path) -> None:

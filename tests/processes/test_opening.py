@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 from speakerd_server import config
+from speakerd_server.calls.networks import network_bundle
 from speakerd_server.config import Settings
 from speakerd_server.engine.batch import embed_windows
 from speakerd_server.engine.cpu import processors
 from speakerd_server.engine.lanes import Lanes
+from speakerd_server.engine.onnxruntime_cpu import OnnxRuntimeCpu
 from speakerd_server.errors import DeviceUnavailable, EngineDead, ModelUnusable, RemoteEngineRefused
 from speakerd_server.models.bundle import load_bundle, shipped_bundle
 from speakerd_server.processes.opening import batcher_of, limits_of, open_lanes
@@ -111,3 +113,15 @@ def test_what_cannot_be_opened_is_refused_by_name() -> None:
     absent = dataclasses.replace(bundle, onnx_path=bundle.onnx_path.with_name("absent.onnx"))
     with pytest.raises(ModelUnusable, match="absent"):
         open_lanes(absent, "cpu", settings())
+
+
+def test_a_network_alone_computes_on_processors_whatever_the_device() -> None:
+    network = network_bundle(load_bundle(shipped_bundle()))
+    for device in ("cpu", "gpu:0", "kserve:127.0.0.1:1"):
+        lanes = open_lanes(network, device, settings(engine__workers=2))
+        assert len(lanes.narrow) == 2
+        assert all(isinstance(one, OnnxRuntimeCpu) for one in lanes.narrow)
+        features = np.random.default_rng(0).standard_normal((1, 80 * 30)).astype(np.float32)
+        found = lanes.narrow[0].embed(features, np.arange(30)[None])
+        assert found.shape == (1, network.card.dim)
+        lanes.close()

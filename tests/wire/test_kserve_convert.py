@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 from speakerd.kserve import inference_pb2 as pb
@@ -177,3 +178,18 @@ def test_every_count_has_its_place() -> None:
     assert [Spent(one.count, one.ns) for one in every] == parts
     (batch,) = found.batch_stats
     assert (batch.batch_size, batch.compute_infer.count, batch.compute_infer.ns) == (4, 8, 9)
+
+
+@given(st.binary(max_size=200))
+def test_whatever_bytes_make_a_request_it_is_read_or_refused_by_name(content: bytes) -> None:
+    head = asked(wav(), raw_input_contents=[b"12"]).SerializeToString()
+    for message_bytes in (content, head + content):
+        try:
+            message = pb.ModelInferRequest.FromString(message_bytes)
+        except DecodeError:
+            continue
+        try:
+            found = kserve_convert.request(message)
+        except TensorInvalid:
+            continue
+        assert len(found.inputs) == len(message.inputs)

@@ -78,7 +78,7 @@ class ModelCounts:
         self._infer.add(embedded_s - begun_s)
         self._output.add(now_s - embedded_s)
         for one in windows:
-            self._sizes.setdefault(one.windows, _Sum()).add(embedded_s - one.at_s)
+            self._sizes.setdefault(one.windows, _Sum()).add(embedded_s - max(ready_s, one.at_s))
 
     def statistics(self, name: str, version: str) -> ModelStatistics:
         """Give the counts so far."""

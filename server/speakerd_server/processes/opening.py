@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from speakerd_server import scheduling
+from speakerd_server.calls.networks import takes_features
 from speakerd_server.cards import Bundle
 from speakerd_server.config import Settings
 from speakerd_server.engine.batcher import Batcher
@@ -74,13 +75,19 @@ def batcher_of(
 
 
 def open_lanes(bundle: Bundle, device: str, settings: Settings) -> Lanes:
-    """Open a model on a device; raises what `open_backends` does, ExtraMissing among it."""
+    """Open a model on a device, or on the processors where it takes features.
+
+    Raises what `open_backends` does, ExtraMissing among it.
+    """
     check_one_onnxruntime()
     limits = limits_of(device, settings)
     address = remote_address(device)
-    if address is not None:
+    # A network alone is cut out when it is asked for: no engine of a GPU was built of it, and no
+    # other server has it.
+    on_processor = takes_features(bundle.card)
+    if address is not None and not on_processor:
         return open_remote(bundle, address, settings.remote, limits.workers)
-    if parse_device(device).gpu is None:
+    if address is not None or on_processor or parse_device(device).gpu is None:
         threads = settings.engine.threads_per_worker
         return cpu_lanes(bundle, limits.workers, threads, processors())
     opening = Opening(

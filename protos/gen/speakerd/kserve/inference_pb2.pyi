@@ -763,7 +763,7 @@ class ModelInferResponse(_message.Message):
     """The request's."""
     @_builtins.property
     def parameters(self) -> _containers.MessageMap[_builtins.str, Global___InferParameter]:
-        """Empty."""
+        """In a stream triton_final_response, always true; else empty."""
 
     @_builtins.property
     def outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelInferResponse.InferOutputTensor]:

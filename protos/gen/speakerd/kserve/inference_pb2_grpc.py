@@ -139,7 +139,8 @@ class GRPCInferenceServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ModelInfer(self, request, context):
-        """Embeds. Ends with INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED, UNAVAILABLE, INTERNAL.
+        """Embeds. Ends with INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (speaker_model cannot be
+        had), RESOURCE_EXHAUSTED, UNAVAILABLE, INTERNAL.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -147,7 +148,8 @@ class GRPCInferenceServiceServicer(object):
 
     def ModelStreamInfer(self, request_iterator, context):
         """Embeds request after request; answers come in the order of the requests, and an error is an
-        answer, not the end of the stream.
+        answer, not the end of the stream. Ends with RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED (answers are
+        not read).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -161,7 +163,7 @@ class GRPCInferenceServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ModelStatistics(self, request, context):
-        """Counts what was inferred since a model was loaded. Ends with NOT_FOUND.
+        """Counts what this process inferred since it began. Ends with NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -48,15 +48,18 @@ class GRPCInferenceServiceStub:
     ModelMetadata: _grpc.UnaryUnaryMultiCallable[_inference_pb2.ModelMetadataRequest, _inference_pb2.ModelMetadataResponse]
     """Says what a model takes and gives. Ends with NOT_FOUND."""
     ModelInfer: _grpc.UnaryUnaryMultiCallable[_inference_pb2.ModelInferRequest, _inference_pb2.ModelInferResponse]
-    """Embeds. Ends with INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED, UNAVAILABLE, INTERNAL."""
+    """Embeds. Ends with INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (speaker_model cannot be
+    had), RESOURCE_EXHAUSTED, UNAVAILABLE, INTERNAL.
+    """
     ModelStreamInfer: _grpc.StreamStreamMultiCallable[_inference_pb2.ModelInferRequest, _inference_pb2.ModelStreamInferResponse]
     """Embeds request after request; answers come in the order of the requests, and an error is an
-    answer, not the end of the stream.
+    answer, not the end of the stream. Ends with RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED (answers are
+    not read).
     """
     ModelConfig: _grpc.UnaryUnaryMultiCallable[_inference_pb2.ModelConfigRequest, _inference_pb2.ModelConfigResponse]
     """Gives a model's configuration as Triton writes it. Ends with NOT_FOUND."""
     ModelStatistics: _grpc.UnaryUnaryMultiCallable[_inference_pb2.ModelStatisticsRequest, _inference_pb2.ModelStatisticsResponse]
-    """Counts what was inferred since a model was loaded. Ends with NOT_FOUND."""
+    """Counts what this process inferred since it began. Ends with NOT_FOUND."""
     RepositoryIndex: _grpc.UnaryUnaryMultiCallable[_inference_pb2.RepositoryIndexRequest, _inference_pb2.RepositoryIndexResponse]
     """Lists the models, loaded or not."""
     RepositoryModelLoad: _grpc.UnaryUnaryMultiCallable[_inference_pb2.RepositoryModelLoadRequest, _inference_pb2.RepositoryModelLoadResponse]
@@ -82,15 +85,18 @@ class GRPCInferenceServiceAsyncStub(GRPCInferenceServiceStub):
     ModelMetadata: _aio.UnaryUnaryMultiCallable[_inference_pb2.ModelMetadataRequest, _inference_pb2.ModelMetadataResponse]  # type: ignore[assignment]
     """Says what a model takes and gives. Ends with NOT_FOUND."""
     ModelInfer: _aio.UnaryUnaryMultiCallable[_inference_pb2.ModelInferRequest, _inference_pb2.ModelInferResponse]  # type: ignore[assignment]
-    """Embeds. Ends with INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED, UNAVAILABLE, INTERNAL."""
+    """Embeds. Ends with INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (speaker_model cannot be
+    had), RESOURCE_EXHAUSTED, UNAVAILABLE, INTERNAL.
+    """
     ModelStreamInfer: _aio.StreamStreamMultiCallable[_inference_pb2.ModelInferRequest, _inference_pb2.ModelStreamInferResponse]  # type: ignore[assignment]
     """Embeds request after request; answers come in the order of the requests, and an error is an
-    answer, not the end of the stream.
+    answer, not the end of the stream. Ends with RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED (answers are
+    not read).
     """
     ModelConfig: _aio.UnaryUnaryMultiCallable[_inference_pb2.ModelConfigRequest, _inference_pb2.ModelConfigResponse]  # type: ignore[assignment]
     """Gives a model's configuration as Triton writes it. Ends with NOT_FOUND."""
     ModelStatistics: _aio.UnaryUnaryMultiCallable[_inference_pb2.ModelStatisticsRequest, _inference_pb2.ModelStatisticsResponse]  # type: ignore[assignment]
-    """Counts what was inferred since a model was loaded. Ends with NOT_FOUND."""
+    """Counts what this process inferred since it began. Ends with NOT_FOUND."""
     RepositoryIndex: _aio.UnaryUnaryMultiCallable[_inference_pb2.RepositoryIndexRequest, _inference_pb2.RepositoryIndexResponse]  # type: ignore[assignment]
     """Lists the models, loaded or not."""
     RepositoryModelLoad: _aio.UnaryUnaryMultiCallable[_inference_pb2.RepositoryModelLoadRequest, _inference_pb2.RepositoryModelLoadResponse]  # type: ignore[assignment]
@@ -149,7 +155,9 @@ class GRPCInferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inference_pb2.ModelInferRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inference_pb2.ModelInferResponse, _abc.Awaitable[_inference_pb2.ModelInferResponse]]:
-        """Embeds. Ends with INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED, UNAVAILABLE, INTERNAL."""
+        """Embeds. Ends with INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (speaker_model cannot be
+        had), RESOURCE_EXHAUSTED, UNAVAILABLE, INTERNAL.
+        """
 
     @_abc_1.abstractmethod
     def ModelStreamInfer(
@@ -158,7 +166,8 @@ class GRPCInferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_inference_pb2.ModelStreamInferResponse], _abc.AsyncIterator[_inference_pb2.ModelStreamInferResponse]]:
         """Embeds request after request; answers come in the order of the requests, and an error is an
-        answer, not the end of the stream.
+        answer, not the end of the stream. Ends with RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED (answers are
+        not read).
         """
 
     @_abc_1.abstractmethod
@@ -175,7 +184,7 @@ class GRPCInferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inference_pb2.ModelStatisticsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inference_pb2.ModelStatisticsResponse, _abc.Awaitable[_inference_pb2.ModelStatisticsResponse]]:
-        """Counts what was inferred since a model was loaded. Ends with NOT_FOUND."""
+        """Counts what this process inferred since it began. Ends with NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def RepositoryIndex(
