@@ -84,10 +84,10 @@ def open_lanes(bundle: Bundle, device: str, settings: Settings) -> Lanes:
     address = remote_address(device)
     # A network alone is cut out when it is asked for: no engine of a GPU was built of it, and no
     # other server has it.
-    on_processor = takes_features(bundle.card)
-    if address is not None and not on_processor:
+    on_processors = takes_features(bundle.card)
+    if address is not None and not on_processors:
         return open_remote(bundle, address, settings.remote, limits.workers)
-    if address is not None or on_processor or parse_device(device).gpu is None:
+    if on_processors or parse_device(device).gpu is None:
         threads = settings.engine.threads_per_worker
         return cpu_lanes(bundle, limits.workers, threads, processors())
     opening = Opening(
