@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +134,30 @@ def test_the_servers_largest_batch_bounds_every_request(
         server.asked.clear()
         embed_windows(lanes.narrow[0], [window(n) for n in range(5)], DIM)
     assert [shape[0] for shape in server.asked] == [2, 2, 1]
+
+
+def test_every_lane_is_connected_again_before_a_server_counts_as_back(
+    small: Bundle, server: KserveServer
+) -> None:
+    settings = dataclasses.replace(SETTINGS, retries=0)
+    with ExitStack() as first:
+        address = first.enter_context(served(server))
+        with opened(small, address, settings) as lanes:
+            watch = lanes.watch
+            assert watch is not None
+            for _ in range(3):
+                first.close()
+                for lane in lanes.narrow:
+                    (outcome,) = embed_windows(lane, [window(1)], DIM)
+                    assert isinstance(outcome, RemoteEngineUnavailable)
+                until(lambda: watch.away, 10)
+                # So that the connections wait for their next try.
+                time.sleep(0.7)
+                first.enter_context(served(server, address))
+                until(lambda: watch.away is None, 10)
+                for lane in lanes.narrow:
+                    (outcome,) = embed_windows(lane, [window(1)], DIM)
+                    assert isinstance(outcome, np.ndarray)
 
 
 def test_another_model_after_a_restart_is_not_used(small: Bundle, server: KserveServer) -> None:

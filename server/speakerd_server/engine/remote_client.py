@@ -55,10 +55,18 @@ class RemoteClient:
                 ("grpc.enable_retries", 0),
                 ("grpc.initial_reconnect_backoff_ms", 100),
                 ("grpc.min_reconnect_backoff_ms", 100),
-                ("grpc.max_reconnect_backoff_ms", 1000),
+                ("grpc.max_reconnect_backoff_ms", 500),
             ],
         )
         self._stub = GRPCInferenceServiceStub(self._channel)
+
+    def connect(self, deadline_s: float) -> None:
+        """Have the connection up, without waiting for its next try; raises grpc.RpcError.
+
+        One that was lost is made again by itself, but in the pauses between tries calls fail.
+        """
+        request = pb.ServerReadyRequest()
+        self._stub.ServerReady(request, timeout=deadline_s, wait_for_ready=True)
 
     def is_ready(self, deadline_s: float) -> bool:
         """Tell whether server and model can be asked; raises grpc.RpcError."""

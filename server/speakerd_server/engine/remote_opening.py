@@ -45,11 +45,15 @@ def open_remote(bundle: Bundle, address: str, settings: RemoteSettings, lanes: i
     except BaseException:
         watching.close()
         raise
-    watch = RemoteWatch(watching, settings.health_interval_s, trial.run)
-    opened = [
-        RemoteLane(RemoteClient(address, settings.model), settings, most, watch)
-        for _ in range(lanes)
-    ]
+    clients = [RemoteClient(address, settings.model) for _ in range(lanes)]
+
+    def check() -> None:
+        trial.run()
+        for client in clients:
+            client.connect(_START_S)
+
+    watch = RemoteWatch(watching, settings.health_interval_s, check)
+    opened = [RemoteLane(client, settings, most, watch) for client in clients]
     watch.start()
     return Lanes(bundle.card.dim, opened, watch=watch)
 
