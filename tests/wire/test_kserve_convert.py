@@ -89,6 +89,21 @@ def test_contents_of_another_datatype_are_refused() -> None:
         kserve_convert.request(asked(wav(contents=contents)))
 
 
+def test_more_of_anything_than_a_request_has_is_refused_before_it_is_gone_through() -> None:
+    parameters = {str(n): pb.InferParameter(int64_param=n) for n in range(65)}
+    zeros = pb.InferTensorContents(int64_contents=[0] * ((1 << 20) + 1))
+    cases = {
+        "inputs": asked(*[wav()] * 17),
+        "outputs": asked(outputs=[pb.ModelInferRequest.InferRequestedOutputTensor()] * 17),
+        "dimensions": asked(Input(name="WAV", datatype="FP32", shape=[1] * 9)),
+        "parameters": asked(parameters=parameters),
+        "values one by one": asked(Input(name="rows", datatype="INT64", contents=zeros)),
+    }
+    for what, message in cases.items():
+        with pytest.raises(TensorInvalid, match=f"a request has at most [0-9]+ {what}"):
+            kserve_convert.request(message)
+
+
 def test_names_versions_ids_and_parameters_are_read() -> None:
     number = pb.InferParameter(int64_param=3)
     message = asked(
