@@ -105,6 +105,18 @@ async def test_a_process_whose_supervisor_is_gone_ends_at_once_whatever_it_does(
     assert not mark.exists()
 
 
+async def test_what_a_supervisor_left_is_removed_by_those_that_it_left(tmp_path: Path) -> None:
+    folder = tmp_path / "private"
+    folder.mkdir()
+    (folder / "store").touch()
+    async with started() as child:
+        await soon(child, first_word(folder, "odd 0"))
+        assert child._link is not None
+        await child._link.close()
+        await child.ended()
+    assert not folder.exists()
+
+
 async def test_a_process_that_never_became_anything_has_nothing_to_finish(tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     async with started() as child:
