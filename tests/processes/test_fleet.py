@@ -17,6 +17,9 @@ from support.bundles import small_bundle
 from support.fake_engine import BROKEN, ENDS, ONLY, REFUSED, SLOW
 from support.fleets import built, children_now, eventually, running
 
+pytestmark = pytest.mark.timeout(60)
+"""Each test starts several processes, on a machine that may be busy."""
+
 TWO = "cpu,cpu"
 
 

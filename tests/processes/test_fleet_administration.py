@@ -25,6 +25,9 @@ from support.fake_engine import ONLY, REFUSED
 from support.fleets import LiveCall, Whole, eventually, running
 from support.recordings import DOMAIN, recording
 
+pytestmark = pytest.mark.timeout(60)
+"""Each test starts several processes, on a machine that may be busy."""
+
 
 @asynccontextmanager
 async def with_models(folder: Path, **given: Any) -> AsyncIterator[Whole]:

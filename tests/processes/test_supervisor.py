@@ -26,6 +26,9 @@ from speakerd_server.processes.supervisor import check_workers, hold_port
 from support.fake_engine import PROGRAMS
 from support.fleets import LiveCall, children_now, eventually, fleet_settings, is_running
 
+pytestmark = pytest.mark.timeout(60)
+"""Each test starts several processes, on a machine that may be busy."""
+
 ANY = "127.0.0.1:0"
 
 
