@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import fcntl
 import os
 import signal
 import socket
@@ -22,7 +23,7 @@ from speakerd_server.engine.cpu import processors
 from speakerd_server.errors import AddressUnavailable, SettingInvalid, StoreUnusable
 from speakerd_server.life import Addresses
 from speakerd_server.processes import supervisor
-from speakerd_server.processes.supervisor import check_workers, hold_port
+from speakerd_server.processes.supervisor import check_workers, hold_port, private_folder
 from support.fake_engine import PROGRAMS
 from support.fleets import LiveCall, children_now, eventually, fleet_settings, is_running
 
@@ -154,6 +155,26 @@ def test_more_front_ends_than_processors_are_refused_by_the_settings_name(tmp_pa
     server = dataclasses.replace(settings.server, workers=processors() + 1)
     with pytest.raises(SettingInvalid, match=rf"server\.workers.*{processors()} or fewer"):
         check_workers(dataclasses.replace(settings, server=server))
+
+
+def test_the_folder_of_a_daemon_is_its_own_and_nobody_cleans_it_up(place: Path) -> None:
+    with private_folder() as folder, private_folder() as other:
+        assert folder != other
+        assert left_in(place) == [0o700, 0o700]
+        descriptor = os.open(folder, os.O_RDONLY)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(descriptor)
+        (folder / "store").touch()
+    assert left_in(place) == []
+
+
+def test_a_folder_that_somebody_removed_all_the_same_ends_no_daemon(place: Path) -> None:
+    with private_folder() as folder:
+        folder.rmdir()
+    with pytest.raises(ValueError, match="inside"), private_folder():
+        raise ValueError("inside")
+    assert left_in(place) == []
 
 
 async def test_it_serves_until_it_is_told_to_stop_and_leaves_nothing(

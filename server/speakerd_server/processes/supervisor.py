@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
+import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from speakerd_server.calls.places import Places
@@ -35,34 +38,50 @@ async def run(
     check_workers(settings)
     stopping = asyncio.Event()
     held, address = hold_port(settings.server.address)
-    folder = Path(tempfile.mkdtemp(prefix="speakerd-"))
-    metrics_server = None
-    fleet = enrolments = None
-    try:
-        fleet = Fleet(settings, folder, address, programs or Programs())
-        enrolments = RemoteEnrolments(fleet.whereabouts.store, settings.calls.pending_store_changes)
-        fleet.operators = FleetAdministration(fleet, enrolments)
-        enrolments.open()
-        await fleet.start()
-        metrics_server, metrics_address = serve_metrics_of_all(
-            settings.server, fleet.metrics_folder
-        )
-        stop_on_signals(stopping)
-        announce(Addresses(address, metrics_address))
-        _log.info("serving", extra={"address": address, "metrics": metrics_address})
-        await stopping.wait()
-        await _drain(fleet, settings.server.drain_grace_s, stopping)
-    finally:
-        if metrics_server is not None:
-            metrics_server.shutdown()
-            metrics_server.server_close()
-        if enrolments is not None:
-            await enrolments.close()
-        if fleet is not None:
-            await fleet.stop()
-        held.close()
-        shutil.rmtree(folder, ignore_errors=True)
+    with held, private_folder() as folder:
+        metrics_server = None
+        fleet = enrolments = None
+        try:
+            fleet = Fleet(settings, folder, address, programs or Programs())
+            enrolments = RemoteEnrolments(
+                fleet.whereabouts.store, settings.calls.pending_store_changes
+            )
+            fleet.operators = FleetAdministration(fleet, enrolments)
+            enrolments.open()
+            await fleet.start()
+            metrics_server, metrics_address = serve_metrics_of_all(
+                settings.server, fleet.metrics_folder
+            )
+            stop_on_signals(stopping)
+            announce(Addresses(address, metrics_address))
+            _log.info("serving", extra={"address": address, "metrics": metrics_address})
+            await stopping.wait()
+            await _drain(fleet, settings.server.drain_grace_s, stopping)
+        finally:
+            if metrics_server is not None:
+                metrics_server.shutdown()
+                metrics_server.server_close()
+            if enrolments is not None:
+                await enrolments.close()
+            if fleet is not None:
+                await fleet.stop()
     _log.info("stopped")
+
+
+@contextmanager
+def private_folder() -> Iterator[Path]:
+    """Make the folder of a daemon's sockets and counts, and remove it at the end.
+
+    It is locked: who cleans up what is old in such places, as systemd-tmpfiles does, lets it be.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="speakerd-"))
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        yield folder
+    finally:
+        os.close(lock)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def check_workers(settings: Settings) -> None:
