@@ -51,6 +51,21 @@ async def soon(child: Child, *question: Any) -> Any:
         return await child.ask(question)
 
 
+async def test_a_process_imports_nothing_from_the_folder_where_the_daemon_was_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "queue.py").write_text("raise SystemExit('not ours')")
+    monkeypatch.chdir(tmp_path)
+    child = Child("store", "store", nobody, {})
+    await child.start()
+    try:
+        with pytest.raises(RuntimeError, match="a store cannot answer"):
+            await soon(child, "what it cannot answer")
+    finally:
+        child.kill()
+        await child.ended()
+
+
 async def test_a_process_is_asked_and_asks() -> None:
     async with started() as child:
         assert child.is_up
