@@ -22,9 +22,10 @@ from speakerd.v1 import admin_pb2, admin_pb2_grpc
 from speakerd_server.engine.cpu import processors
 from speakerd_server.errors import AddressUnavailable, SettingInvalid, StoreUnusable
 from speakerd_server.life import Addresses
+from speakerd_server.processes import fleet as fleet_module
 from speakerd_server.processes import supervisor
 from speakerd_server.processes.supervisor import check_workers, hold_port, private_folder
-from support.fake_engine import PROGRAMS
+from support.fake_engine import PROGRAMS, SLOW
 from support.fleets import LiveCall, children_now, eventually, fleet_settings, is_running
 
 pytestmark = pytest.mark.timeout(60)
@@ -228,6 +229,48 @@ async def test_the_end_comes_with_the_last_call_or_with_the_grace(tmp_path: Path
         os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.wait_for(life, 15)
         await call.close()
+
+
+async def test_a_signal_during_the_start_ends_it_in_order_and_leaves_nothing(
+    tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SLOW, "1=60")
+    before = children_now()
+    settings = fleet_settings(tmp_path, server__workers=1)
+    life = asyncio.create_task(supervisor.run(settings, lambda _: None, PROGRAMS))
+    await eventually(lambda: len(children_now() - before) == 2)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.wait_for(life, 15)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().remove_signal_handler(number)
+    assert left_in(place) == []
+    assert children_now() == before
+
+
+async def test_a_front_end_that_hangs_does_not_keep_the_daemon_from_stopping(
+    tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet_module, "PATIENCE_S", 0.3)
+    async with supervised(tmp_path) as (addresses, life):
+        processes = (await server_info(addresses.grpc)).processes
+        (pid,) = [process.pid for process in processes if process.name == "worker 0"]
+        os.kill(pid, signal.SIGSTOP)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(life, 15)
+        assert not is_running(pid)
+    assert left_in(place) == []
+
+
+async def test_a_folder_in_which_no_socket_file_can_be_stops_the_start_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ("x" * 100)).mkdir()
+    for folder in (tmp_path / "absent", tmp_path / ("x" * 100)):
+        monkeypatch.setattr(tempfile, "tempdir", str(folder))
+        with pytest.raises(SettingInvalid, match=r"TMPDIR.*socket files"):
+            async with supervised(tmp_path):
+                raise AssertionError("it has started")
+    assert left_in(folder) == []
 
 
 async def test_a_start_that_fails_says_why_and_leaves_nothing(tmp_path: Path, place: Path) -> None:
