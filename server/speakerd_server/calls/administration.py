@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-from speakerd_server.calls.loading import ModelLoader, found_for_loading
+from speakerd_server.calls.loading import ModelLoader, found_for_loading, refused_by_name
 from speakerd_server.calls.models import LoadedModel
 from speakerd_server.calls.sessions import LiveSession
 from speakerd_server.cards import Card
@@ -198,7 +198,8 @@ class LocalAdministration:
             load_s = 0.0
             if known is None:
                 begun_s = time.monotonic()
-                known = await self._loader.load(bundle, device)
+                with refused_by_name(bundle):
+                    known = await self._loader.load(bundle, device)
                 load_s = time.monotonic() - begun_s
                 models.add(known, make_default=make_default)
             elif known.card.sha256 != bundle.card.sha256:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from speakerd_server.calls.administration import ModelState, ModelStatus, ServerState
-from speakerd_server.calls.loading import found_for_loading
+from speakerd_server.calls.loading import found_for_loading, refused_by_name
 from speakerd_server.calls.places import Places
 from speakerd_server.calls.sessions import LiveSession
 from speakerd_server.engine.statistics import EngineStatistics
@@ -93,7 +93,10 @@ class FleetAdministration:
             load_s = 0.0
             if known is None:
                 begun_s = time.monotonic()
-                hosted = await models.load(bundle, device, fleet.engines, make_default=make_default)
+                with refused_by_name(bundle):
+                    hosted = await models.load(
+                        bundle, device, fleet.engines, make_default=make_default
+                    )
                 load_s = time.monotonic() - begun_s
             elif known.card.sha256 != bundle.card.sha256:
                 problem = "another file of that name and version is loaded; unload it first"
