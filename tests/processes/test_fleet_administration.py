@@ -240,6 +240,22 @@ async def test_what_a_front_end_may_not_ask_is_refused(tmp_path: Path) -> None:
                 await ask.answer("worker 0", question)
 
 
+async def test_processes_that_hang_hide_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet_administration, "PATIENCE_S", 0.3)
+    async with running(tmp_path, server__workers=1, engine__devices="cpu,cpu") as whole:
+        fleet = whole.fleet
+        hanging = (fleet.store, fleet.engines["engine cpu"])
+        for child in hanging:
+            os.kill(child.pid, signal.SIGSTOP)
+        assert (await soon(whole.administration.server())).speakers == 0
+        (model,) = await soon(whole.administration.models())
+        assert [one.dead for one in model.devices] == ["its process does not answer", None]
+        for child in hanging:
+            child.kill()
+
+
 async def test_a_store_that_is_down_hides_nothing_else(tmp_path: Path) -> None:
     async with running(tmp_path, server__workers=1) as whole:
         await whole.killed(whole.fleet.store)

@@ -15,12 +15,14 @@ from speakerd_server.calls.places import Places
 from speakerd_server.calls.sessions import LiveSession
 from speakerd_server.engine.statistics import EngineStatistics
 from speakerd_server.errors import Draining, ModelRefused, StoreUnavailable
+from speakerd_server.processes.child import Child
 from speakerd_server.processes.fleet import PATIENCE_S, Fleet
 from speakerd_server.processes.link import LinkLost
 from speakerd_server.processes.messages import (
     AdminCall,
     DrainNow,
     SessionsNow,
+    Statistics,
     StatisticsNow,
     Unused,
     Uses,
@@ -50,8 +52,9 @@ class FleetAdministration:
         fleet = self._fleet
         done = [one for work in (await self._work()).values() for one in work]
         try:
-            speakers = await self._enrolments.count()
-        except StoreUnavailable:
+            async with asyncio.timeout(PATIENCE_S):
+                speakers = await self._enrolments.count()
+        except (StoreUnavailable, TimeoutError):
             speakers = 0
         return ServerState(
             started_unix_s=self._started_unix_s,
@@ -166,25 +169,33 @@ class FleetAdministration:
         raise ValueError(f"nobody answers {question}")
 
     async def _work(self) -> dict[int, list[EngineStatistics]]:
-        """Ask every engine what it did, by model; one that is down or stands still did nothing."""
+        """Ask every engine what it did, by model; one that is down did nothing."""
+        engines = self._fleet.engines
+        answers = await asyncio.gather(*(self._done_by(child) for child in engines.values()))
         found: dict[int, list[EngineStatistics]] = {}
-        for name, child in self._fleet.engines.items():
-            device, dead = name.removeprefix("engine "), "its process is down"
-            done = None
+        for name, done in zip(engines, answers, strict=True):
+            for number, one in done.items():
+                device = name.removeprefix("engine ")
+                found.setdefault(number, []).append(replace(one, device=device))
+        return found
+
+    async def _done_by(self, child: Child) -> Statistics:
+        dead = "its process is down"
+        if child.ready:
             try:
                 async with asyncio.timeout(PATIENCE_S):
-                    done = await child.ask(StatisticsNow()) if child.ready else None
+                    done: Statistics = await child.ask(StatisticsNow())
+                    return done
             except LinkLost:
                 pass
             except TimeoutError:
                 dead = "its process does not answer"
-            if done is None:
-                down = EngineStatistics(device=device, dead=dead)
-                every = self._fleet.models.every.values()
-                done = {hosted.number: down for hosted in every if name in hosted.rates}
-            for number, one in done.items():
-                found.setdefault(number, []).append(replace(one, device=device))
-        return found
+        every = self._fleet.models.every.values()
+        return {
+            hosted.number: EngineStatistics(dead=dead)
+            for hosted in every
+            if child.name in hosted.rates
+        }
 
     def _state(
         self,
