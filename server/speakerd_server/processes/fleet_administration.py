@@ -63,7 +63,7 @@ class FleetAdministration:
             live_streams=Places.streams_in(fleet.counts),
             maximum_streams=fleet.settings.calls.maximum_streams,
             queued_windows=sum(one.queued_windows for one in done),
-            maximum_queued_windows=fleet.settings.engine.queue_windows,
+            maximum_queued_windows=fleet.settings.engine.queue_windows * len(fleet.engines),
             windows_embedded=sum(one.windows_embedded for one in done),
             speakers=speakers,
             draining=fleet.draining,
