@@ -60,10 +60,7 @@ class SharedEngine:
         if hasattr(self.engine, "create_runtime_config"):
             config = self.engine.create_runtime_config()
             config.set_execution_context_allocation_strategy(strategy)
-            kinds = self.library.module.DynamicShapesKernelSpecializationStrategy
-            # What a graph records must be final; what comes once must not wait for a compiler.
-            chosen = kinds.EAGER if profile == USUAL else kinds.LAZY
-            config.dynamic_shapes_kernel_specialization_strategy = chosen
+            specialise(self.library.module, config, profile)
             context = self.engine.create_execution_context(config)
         else:
             context = self.engine.create_execution_context(strategy)
@@ -151,6 +148,16 @@ class TensorRtProgram:
         if "memory" in said.lower():
             raise DeviceOutOfMemory(said)
         raise RuntimeError(f"TensorRT failed: {said}")
+
+
+def specialise(module: Any, config: Any, profile: int) -> None:
+    """Say when kernels for new sizes are compiled; only the library for RTX does that at all."""
+    kinds = getattr(module, "DynamicShapesKernelSpecializationStrategy", None)
+    if kinds is None:
+        return
+    # What a graph records must be final; what comes once must not wait for a compiler.
+    chosen = kinds.EAGER if profile == USUAL else kinds.LAZY
+    config.dynamic_shapes_kernel_specialization_strategy = chosen
 
 
 def open_tensorrt_lane(shared: SharedEngine, sizes: LaneSizes, number: int) -> Lane:
