@@ -314,3 +314,4 @@ async def test_processes_end_with_a_supervisor_that_is_killed(tmp_path: Path) ->
     process.kill()
     await process.wait()
     await eventually(lambda: not any(map(is_running, pids)))
+    assert await process.stdout.read() == b""
