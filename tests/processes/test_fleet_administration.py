@@ -282,21 +282,3 @@ async def test_a_process_that_stands_still_holds_up_no_operator_and_catches_up(
         told = await whole.fleet.tell_workers(UsesNow())
         assert told["worker 0"] == told["worker 1"] == {1: 0, 2: 0}
         assert still.restarts == 0
-
-
-async def test_an_engine_that_stands_still_is_named_and_holds_up_no_operator(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with running(tmp_path, server__workers=1) as whole:
-        monkeypatch.setattr(fleet_administration, "PATIENCE_S", 0.3)
-        engine = whole.fleet.engines["engine cpu"]
-        os.kill(engine.pid, signal.SIGSTOP)
-        try:
-            (model,) = await soon(whole.administration.models())
-            await soon(whole.administration.server())
-        finally:
-            os.kill(engine.pid, signal.SIGCONT)
-        assert [one.dead for one in model.devices] == ["its process does not answer"]
-        monkeypatch.setattr(fleet_administration, "PATIENCE_S", 5.0)
-        (model,) = await soon(whole.administration.models())
-        assert [one.dead for one in model.devices] == [None]
