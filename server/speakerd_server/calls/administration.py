@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
+from speakerd_server.calls.finishing import finished
 from speakerd_server.calls.loading import ModelLoader, found_for_loading, refused_by_name
 from speakerd_server.calls.models import LoadedModel
 from speakerd_server.calls.sessions import LiveSession
@@ -188,7 +189,7 @@ class LocalAdministration:
     async def load_model(self, reference: str, device: str, *, make_default: bool) -> ModelState:
         """See Administration."""
         # A client that goes away must leave no model half loaded.
-        return await asyncio.shield(self._load(reference, device, make_default))
+        return await finished(self._load(reference, device, make_default))
 
     async def _load(self, reference: str, device: str, make_default: bool) -> ModelState:
         models = self._serving.models

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from speakerd_server.calls.administration import ModelState, ModelStatus, ServerState
+from speakerd_server.calls.finishing import finished
 from speakerd_server.calls.loading import found_for_loading, refused_by_name
 from speakerd_server.calls.places import Places
 from speakerd_server.calls.sessions import LiveSession
@@ -84,7 +85,7 @@ class FleetAdministration:
 
     async def load_model(self, reference: str, device: str, *, make_default: bool) -> ModelState:
         """See Administration."""
-        return await asyncio.shield(self._load(reference, device, make_default))
+        return await finished(self._load(reference, device, make_default))
 
     async def _load(self, reference: str, device: str, make_default: bool) -> ModelState:
         fleet, models = self._fleet, self._fleet.models
@@ -115,7 +116,7 @@ class FleetAdministration:
     async def unload_model(self, reference: str) -> ModelState:
         """See Administration."""
         # The front end that asks may die before every other has been told.
-        return await asyncio.shield(self._unload(reference))
+        return await finished(self._unload(reference))
 
     async def _unload(self, reference: str) -> ModelState:
         fleet, models = self._fleet, self._fleet.models
