@@ -122,15 +122,22 @@ def too_long(device: Device) -> Bundle:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
-    [(absent, "found: nothing"), (refused_by_name, "nothing good"), (too_long, "at most 4096")],
+    ("spoil", "expected", "said"),
+    [
+        (absent, DeviceUnavailable, "found: nothing"),
+        (refused_by_name, ModelRefused, "nothing good"),
+        (too_long, ModelRefused, "at most 4096"),
+    ],
 )
-async def test_a_model_that_cannot_be_loaded_is_refused_and_leaves_nothing(
-    spoil: Callable[[Device], Bundle], said: str, tmp_path: Path
+async def test_a_model_that_cannot_be_loaded_is_refused_by_its_reason_and_leaves_nothing(
+    spoil: Callable[[Device], Bundle],
+    expected: type[Exception],
+    said: str,
+    tmp_path: Path,
 ) -> None:
     device = Device()
     async with begun(tmp_path, device) as process:
-        with pytest.raises(ModelRefused, match=said):
+        with pytest.raises(expected, match=said):
             await process.answer(LoadOrder(spoil(device), 1))
         assert await process.answer(StatisticsNow()) == {}
         device.failure = None
