@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from speakerd_server.life import Addresses, quiet_or_again, stop_on_signals
+from speakerd_server.life import Addresses, quiet_or_again, stop_on_signals, unless_stopped
 
 
 @contextmanager
@@ -40,6 +40,30 @@ async def test_a_hangup_of_the_terminal_is_not_for_us() -> None:
         await asyncio.sleep(0.01)
         signal.signal(signal.SIGHUP, before)
         assert not stopping.is_set()
+
+
+async def test_work_is_finished_while_nobody_wants_the_end() -> None:
+    async def fail() -> None:
+        raise OSError("full")
+
+    assert await unless_stopped(asyncio.sleep(0), asyncio.Event())
+    with pytest.raises(OSError, match="full"):
+        await unless_stopped(fail(), asyncio.Event())
+
+
+async def test_work_is_given_up_where_the_end_is_wanted() -> None:
+    given_up, stopping = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            given_up.set()
+
+    asyncio.get_running_loop().call_later(0.01, stopping.set)
+    assert not await asyncio.wait_for(unless_stopped(work(), stopping), 5)
+    assert given_up.is_set()
 
 
 async def test_the_end_comes_when_no_call_goes_on() -> None:

@@ -10,11 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from prometheus_client.multiprocess import mark_process_dead
 from prometheus_client.parser import text_string_to_metric_families
 from speakerd_server import metrics
 from speakerd_server.errors import AddressUnavailable
-from speakerd_server.metrics_page import Page, serve_metrics, serve_metrics_of_all
+from speakerd_server.metrics_page import Page, count_as_ended, serve_metrics, serve_metrics_of_all
 from speakerd_server.wire.server import ServerSettings
 
 ANY = ServerSettings(metrics_address="127.0.0.1:0")
@@ -89,11 +88,36 @@ def test_what_a_process_counted_stays_when_it_ends_and_what_it_held_goes(tmp_pat
     with served(serve_metrics_of_all(ANY, tmp_path)) as address:
         with counting(tmp_path, 2, 5) as pid:
             pass
-        mark_process_dead(pid, str(tmp_path))  # type: ignore[no-untyped-call]
+        count_as_ended(tmp_path, pid)
         with counting(tmp_path, 3, 7):
             found = read(address)
         assert found["speakerd_enrolments_total"] == 5
         assert found["speakerd_live_streams"] == 7
+
+
+def test_processes_that_ended_leave_their_counts_and_no_files_of_their_own(tmp_path: Path) -> None:
+    with served(serve_metrics_of_all(ANY, tmp_path)) as address:
+        for enrolments in (2, 3, 4):
+            with counting(tmp_path, enrolments, 5) as pid:
+                pass
+            count_as_ended(tmp_path, pid)
+        count_as_ended(tmp_path, pid)
+        found = read(address)
+    assert found["speakerd_enrolments_total"] == 9
+    assert found["speakerd_batch_windows_count"] == 3
+    assert found["speakerd_batch_windows_sum"] == 24
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "counter_ended.db",
+        "histogram_ended.db",
+    ]
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 100, b"\x40\0\0\0"])
+def test_damaged_counts_of_a_process_that_ended_stop_nothing(
+    tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "counter_7.db").write_bytes(content)
+    count_as_ended(tmp_path, 7)
 
 
 def test_restarts_are_counted_by_the_supervisor_itself(tmp_path: Path) -> None:

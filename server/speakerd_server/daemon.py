@@ -84,11 +84,11 @@ async def run(
 async def _drain(
     serving: Serving, server: GrpcServer, grace_s: float, stopping: asyncio.Event
 ) -> None:
+    stopping.clear()
     places = serving.places
     _log.info("draining", extra={"open_calls": places.open_calls, "grace_s": grace_s})
     places.draining = places.stopping = True
     await server.tell_health(serving=False)
-    stopping.clear()
     await quiet_or_again(places.quiet.wait(), stopping, grace_s)
     if places.open_calls:
         _log.warning("grace is over", extra={"cancelled_calls": places.open_calls})

@@ -468,19 +468,9 @@ class ModelRefused(NotPossible):
     reason = "MODEL_REFUSED"
     field = "model"
 
-    because: SpeakerdError | None = None
-    """What it failed with, where that has a name of its own."""
-
     def __init__(self, name: str, problem: str) -> None:
         self.name, self.problem = name, problem
         super().__init__(f"the model {name} cannot be used: {problem}")
-
-    @classmethod
-    def because_of(cls, name: str, error: SpeakerdError) -> ModelRefused:
-        """Make it of what a model's loading failed with."""
-        refused = cls(name, str(error))
-        refused.because = error
-        return refused
 
 
 class ModelIsDefault(NotPossible):

@@ -26,6 +26,20 @@ def stop_on_signals(stopping: asyncio.Event) -> None:
         loop.add_signal_handler(number, stopping.set)
 
 
+async def unless_stopped(work: Coroutine[Any, Any, None], stopping: asyncio.Event) -> bool:
+    """Finish the work and give True, or give it up when a signal comes; raises what it raises."""
+    working, ending = asyncio.ensure_future(work), asyncio.ensure_future(stopping.wait())
+    try:
+        await asyncio.wait([working, ending], return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            await working
+        return working.done()
+    finally:
+        working.cancel()
+        ending.cancel()
+        await asyncio.wait([working, ending])
+
+
 async def quiet_or_again(
     quiet: Coroutine[Any, Any, Any], again: asyncio.Event, grace_s: float
 ) -> None:

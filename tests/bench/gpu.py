@@ -7,8 +7,9 @@ For CAM++, ResNet34 and ECAPA-TDNN c512 (random weights), batches of 1 to 128 wi
 frames, each backend that is installed and each precision: windows/s of two lanes, medians over the
 rounds, and the lowest cosine to the processor's float32 embeddings (bars 0.99999 and 0.999). The
 ceilings, in the same run: copies of page-locked memory to the GPU, and the product of two square
-matrices. The service: Embed of one window at a time, closed loop, against the best bare rate of its
-own batch size (bar 0.95). Where there is no GPU it says what there is and ends with exit code 3.
+matrices. The service: Embed of one window at a time, closed loop, against the bare rate of its
+largest batch, measured just before (bar 0.95). Where there is no GPU it says what there is and ends
+with exit code 3.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,12 +38,13 @@ from speakerd_server.engine.gpu_settings import ONNX_RUNTIME, GpuSettings
 from speakerd_server.engine.long_windows import buffer_samples
 from speakerd_server.engine.onnxruntime_cpu import OnnxRuntimeCpu
 from speakerd_server.engine.opening import Opening, open_backends
+from speakerd_server.engine.tensorrt_cache import Networks
 from speakerd_server.engine.tensorrt_library import installed_libraries
 from speakerd_server.errors import SpeakerdError
 from speakerd_server.models.bundle import load_bundle, shipped_bundle
 from speakerd_server.offline.gpu_networks import networks_of
 from support import wire
-from support.daemon import Daemon, DaemonFailed
+from support.daemon import Daemon
 from support.gpu_bench import (
     copy_gb_per_s,
     matrix_tflop_per_s,
@@ -113,6 +116,10 @@ def measure(gpu: Gpu, driver: str, folder: Path, seconds: float) -> dict[str, An
     }
     names = [*(one.name for one in libraries), ONNX_RUNTIME]
     for name, bundle in bundles(folder):
+        if isinstance(bundle, str):
+            row = {"model": name, "library": "", "precision": "", "failed": bundle}
+            result["bare"].append(row)
+            continue
         for library in names:
             for precision in PRECISIONS:
                 row = {"model": name, "library": library, "precision": precision}
@@ -125,17 +132,22 @@ def measure(gpu: Gpu, driver: str, folder: Path, seconds: float) -> dict[str, An
     return result
 
 
-def bundles(folder: Path) -> Iterator[tuple[str, Bundle]]:
-    """Give the shipped model, and the two with random weights where the shared folder is."""
+def bundles(folder: Path) -> Iterator[tuple[str, Bundle | str]]:
+    """Give the shipped model, and the two with random weights, or why one of them is not there."""
     yield "CAM++", load_bundle(shipped_bundle())
     checkpoints = ROOT.parent / "shared" / "reference" / "wespeaker_checkpoints"
     for name, experiment in EXPERIMENTS.items():
-        if (checkpoints / experiment).is_dir():
-            from speakerd_server.models.exporting import Wanted, export
+        yield name, _exported(checkpoints / experiment, folder / "bundles")
 
-            source = checkpoints / experiment
-            wanted = Wanted(source / "config.yaml", source / "avg_model.pt", folder / "bundles")
-            yield name, load_bundle(export(wanted).folder)
+
+def _exported(source: Path, folder: Path) -> Bundle | str:
+    try:
+        from speakerd_server.models.exporting import Wanted, export
+
+        wanted = Wanted(source / "config.yaml", source / "avg_model.pt", folder)
+        return load_bundle(export(wanted).folder)
+    except (SpeakerdError, ImportError) as error:
+        return told(error)
 
 
 def bare(
@@ -148,21 +160,16 @@ def bare(
     """Measure the bare engine at every batch size, and its distance to the processor."""
     networks = networks_of(bundle)
     try:
-        lanes = open_backends(
-            Opening(bundle, settings, device, lambda: networks, SAMPLES_PER_CHUNK)
-        )
-    except SpeakerdError as error:
-        return {"failed": f"{error} [{error.reason}]"}
-    try:
-        windows = [window(FRAMES, seed) for seed in range(16)]
-        rates = {
-            batch: median_of(partial(windows_per_s, lanes, windows, batch, seconds), ROUNDS)
-            for batch in BATCHES
-        }
-        cosine = _cosine(lanes[0], bundle)
-    finally:
-        for lane in lanes:
-            lane.close()
+        with _opened(bundle, settings, device, networks) as lanes:
+            windows = [window(FRAMES, seed) for seed in range(16)]
+            rates = {
+                batch: median_of(partial(windows_per_s, lanes, windows, batch, seconds), ROUNDS)
+                for batch in BATCHES
+            }
+            cosine = _cosine(lanes[0], bundle)
+    # Whatever a library raises, the other rows are measured.
+    except Exception as error:  # noqa: BLE001
+        return {"failed": told(error)}
     best = max(rates.values())
     sizes = buffer_samples(FRAMES), FRAMES
     work = operations(networks.make("float32", sizes))
@@ -178,7 +185,7 @@ def bare(
 
 
 def service(settings: GpuSettings, device: Device) -> dict[str, Any]:
-    """Measure the whole daemon with the shipped model against its bare engine, in turns."""
+    """Measure the shipped model's bare engine, then the whole daemon with the same settings."""
     bundle = load_bundle(shipped_bundle())
     row: dict[str, Any] = {"library": settings.library, "precision": settings.precision}
     request = pb.EmbedRequest(
@@ -187,19 +194,36 @@ def service(settings: GpuSettings, device: Device) -> dict[str, Any]:
     windows = [window(FRAMES, seed) for seed in range(16)]
     networks = networks_of(bundle)
     try:
-        lanes = open_backends(
-            Opening(bundle, settings, device, lambda: networks, SAMPLES_PER_CHUNK)
-        )
-        rates = [windows_per_s(lanes, windows, SERVICE_BATCH, ROUND_S) for _ in range(ROUNDS)]
-        for lane in lanes:
-            lane.close()
+        with _opened(bundle, settings, device, networks) as lanes:
+            rates = [windows_per_s(lanes, windows, SERVICE_BATCH, ROUND_S) for _ in range(ROUNDS)]
         with tempfile.TemporaryDirectory() as folder:
             daemon = Daemon(Path(folder), *service_flags(settings, device))
             with daemon:
                 row["rows"] = [_served(daemon, request, c, rates) for c in CONCURRENCIES]
-    except (SpeakerdError, DaemonFailed) as error:
-        row["failed"] = str(error)
+    # Whatever a library raises, the other rows are measured.
+    except Exception as error:  # noqa: BLE001
+        row["failed"] = told(error)
     return row
+
+
+@contextmanager
+def _opened(
+    bundle: Bundle, settings: GpuSettings, device: Device, networks: Networks
+) -> Iterator[list[Backend]]:
+    opening = Opening(bundle, settings, device, lambda: networks, SAMPLES_PER_CHUNK)
+    lanes = open_backends(opening)
+    try:
+        yield lanes
+    finally:
+        for lane in lanes:
+            lane.close()
+
+
+def told(error: Exception) -> str:
+    """Say why something was not measured, with its reason where it has one."""
+    if isinstance(error, SpeakerdError):
+        return f"{error} [{error.reason}]"
+    return f"{type(error).__name__}: {error}"
 
 
 def _served(

@@ -12,7 +12,7 @@ from speakerd_server.engine.lanes import Lanes
 from speakerd_server.errors import Draining, EngineDead, ModelIsDefault, ModelRefused, ModelUnknown
 from support.administered import SMALL_DIM, administered, opened, until
 from support.batching import Dying, window
-from support.bundles import bundle_of_nan, damage, small_bundle
+from support.bundles import bundle_of_nan, bundle_of_nothing, damage, small_bundle
 from support.recordings import recording
 
 pytestmark = pytest.mark.timeout(60)
@@ -121,9 +121,15 @@ async def test_a_model_that_is_refused_changes_nothing(tmp_path: Path) -> None:
     async with administered(tmp_path) as one:
         bundle_of_nan(one.folder)
         damage(small_bundle(one.folder, "damaged", "1"))
+        bundle_of_nothing(one.folder)
         small_bundle(one.folder, "placed", "1")
         before = await one.administration.models()
-        for reference, device in (("nan", ""), ("damaged", ""), ("placed", "gpu:3")):
+        for reference, device in (
+            ("nan", ""),
+            ("damaged", ""),
+            ("nothing", ""),
+            ("placed", "gpu:3"),
+        ):
             with pytest.raises(ModelRefused):
                 await one.administration.load_model(reference, device, make_default=True)
         with pytest.raises(ModelUnknown):

@@ -13,13 +13,21 @@ from speakerd_server.calls.loading import (
     found_for_loading,
     give_memory_back,
     placement_of,
+    refused_by_name,
 )
 from speakerd_server.cards import Bundle
 from speakerd_server.engine.batcher import Batcher
 from speakerd_server.engine.cpu import cpu_lanes
 from speakerd_server.engine.engine_settings import EngineSettings
 from speakerd_server.engine.lanes import Lanes
-from speakerd_server.errors import Draining, EngineDead, ModelRefused, ModelUnknown, ModelUnusable
+from speakerd_server.errors import (
+    DeviceUnavailable,
+    Draining,
+    EngineDead,
+    ModelRefused,
+    ModelUnknown,
+    ModelUnusable,
+)
 from speakerd_server.models.bundle import load_bundle, shipped_bundle
 from speakerd_server.models.choice import ModelSettings
 from support.batching import Dying, window
@@ -166,12 +174,35 @@ async def test_a_model_that_gives_nan_or_other_lengths_is_refused_and_forgotten(
         assert (await good.engine.submit(window(0))).shape == (8,)
 
 
-async def test_a_network_that_onnx_runtime_cannot_load_is_refused(tmp_path: Path) -> None:
+async def test_a_network_that_onnx_runtime_cannot_load_is_none(tmp_path: Path) -> None:
     bundle = load_bundle(small_bundle(tmp_path))
     bundle.onnx_path.write_bytes(b"no network")
     async with loading() as (loader, _):
-        with pytest.raises(ModelRefused, match=r"ONNX Runtime cannot load model\.onnx"):
+        with pytest.raises(ModelUnusable, match=r"ONNX Runtime cannot load model\.onnx"):
             await loader.load(bundle, "")
+
+
+def test_what_would_stop_a_start_refuses_the_model_to_a_client(tmp_path: Path) -> None:
+    bundle = load_bundle(small_bundle(tmp_path))
+    with pytest.raises(ModelRefused, match=r"small/1.*gpu:0") as refused, refused_by_name(bundle):
+        raise DeviceUnavailable("gpu:0", "nothing")
+    assert refused.value.name == "small/1"
+    with pytest.raises(EngineDead), refused_by_name(bundle):
+        raise EngineDead("gone")
+
+
+def test_a_model_that_the_settings_name_twice_is_loaded_once(tmp_path: Path) -> None:
+    folder = small_bundle(tmp_path)
+    twice = (str(folder), f"{folder}/", str(folder.parent), "campplus", "campplus/1")
+    found = bundles_at_start(ModelSettings(default="campplus/1", load=twice))
+    assert [one.card.identity.name for one in found] == ["campplus", "small"]
+
+
+def test_two_models_of_one_name_and_version_stop_the_start(tmp_path: Path) -> None:
+    one = small_bundle(tmp_path / "one")
+    other = bundle_of_nan(tmp_path / "other", "small")
+    with pytest.raises(ModelUnusable, match="it is small/1, and so is another one"):
+        bundles_at_start(ModelSettings(default=str(one), load=(str(other),)))
 
 
 async def test_a_dead_engine_takes_no_model(tmp_path: Path) -> None:

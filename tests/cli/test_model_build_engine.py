@@ -128,6 +128,7 @@ def test_an_engine_can_be_written_to_a_file_of_any_name(small: Bundle, tmp_path:
         (["nonesuch", "--compute-capability=8.9"], "MODEL_UNUSABLE"),
         (["campplus", "--compute-capability=8.9", "--output=/proc/x"], "OUTPUT_UNUSABLE"),
         (["campplus", "--compute-capability=8.9", "--max-batch=0"], "--max-batch"),
+        (["campplus", "--compute-capability=8.9", "--longest-s=nan"], "OPTION_INVALID"),
     ],
 )
 def test_what_cannot_be_built_is_refused_by_name(

@@ -41,6 +41,24 @@ def speakerctl(
     )
 
 
+@pytest.mark.parametrize(
+    ("redirected", "said"),
+    [
+        (">&-", "speakerctl: the answer cannot be written: standard output is closed\n"),
+        (">/dev/full", "speakerctl: the answer cannot be written: No space left on device\n"),
+    ],
+)
+def test_an_answer_that_finds_no_place_is_an_error_and_told(redirected: str, said: str) -> None:
+    command = f'"{sys.executable}" -m speakerd_client models {redirected}'
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (3, said)
+
+
+def test_an_error_that_cannot_be_told_is_no_rejection() -> None:
+    command = f'"{sys.executable}" -m speakerd_client verify nobody /no/such/file 2>&-'
+    assert subprocess.run(command, shell=True, stdout=subprocess.DEVNULL).returncode == 3
+
+
 def test_what_nobody_foresaw_is_one_line_and_never_a_rejection(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

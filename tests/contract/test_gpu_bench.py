@@ -86,6 +86,21 @@ def test_a_daemon_that_cannot_start_is_told_in_its_row(bench: ModuleType) -> Non
     assert "gpu:0 was asked for and cannot be used" in row["failed"]
 
 
+def test_a_network_that_is_not_there_is_told_in_its_row(bench: ModuleType, tmp_path: Path) -> None:
+    assert isinstance(bench._exported(tmp_path / "none", tmp_path / "bundles"), str)
+
+
+def test_what_fails_while_it_is_measured_is_told_in_its_row(
+    bench: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lanes = [FakeBackend(DIM, poison=lambda pcm: True)]
+    monkeypatch.setattr(bench, "open_backends", lambda opening: lanes)
+    bundle = load_bundle(shipped_bundle())
+    row = bench.bare(bundle, GpuSettings(), Device(0), {}, 0.05)
+    assert row == {"failed": "ValueError: poisoned window"}
+    assert bench.service(GpuSettings(), Device(0))["failed"] == "ValueError: poisoned window"
+
+
 def test_what_cannot_be_measured_is_written_as_such() -> None:
     failed = {"model": "CAM++", "library": "tensorrt_rtx", "precision": "float16", "failed": "why"}
     page = note(

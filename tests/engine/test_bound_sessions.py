@@ -104,6 +104,11 @@ def test_what_onnx_runtime_says_of_memory_and_of_lost_devices_becomes_their_name
     lost = RuntimeError("CUDA failure 700: an illegal memory access was encountered ; GPU=0")
     assert isinstance(failure_of(full), DeviceOutOfMemory)
     assert isinstance(failure_of(RuntimeError("CUDA failure 2: out of memory")), DeviceOutOfMemory)
+    for text in (
+        "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED",
+        "DEVICE_ALLOCATION_FAILED ; GPU=0",
+    ):
+        assert isinstance(failure_of(RuntimeError(text)), DeviceOutOfMemory)
     assert isinstance(failure_of(lost), DeviceLost)
     assert failure_of(RuntimeError("CUDA failure 1: invalid argument")) is None
     assert failure_of(ValueError("invalid dimensions")) is None

@@ -56,6 +56,16 @@ def test_an_array_goes_to_the_gpu_and_comes_back() -> None:
 
 
 @pytest.mark.gpu
+def test_graphs_that_others_record_forbid_a_lane_nothing() -> None:
+    place = CudaPlace(some_gpu().number)
+    runtime = place.runtime
+    modes = runtime.cudaStreamCaptureMode
+    _, before = runtime.cudaThreadExchangeStreamCaptureMode(modes.cudaStreamCaptureModeGlobal)
+    assert before == modes.cudaStreamCaptureModeThreadLocal
+    place.close()
+
+
+@pytest.mark.gpu
 def test_recorded_copies_are_done_again_at_each_launch() -> None:
     place = CudaPlace(some_gpu().number)
     array = place.mirrored(8, np.float32)

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from speakerd_server.engine.engine_file import (
     MAGIC,
+    check_writable,
     engine_bytes,
     find_engine,
     parse_engine,
@@ -160,6 +161,8 @@ def test_a_folder_that_cannot_be_written_is_named_and_nothing_is_left(tmp_path: 
     (tmp_path / "taken").mkdir()
     with pytest.raises(OutputUnusable):
         write_engine_to(tmp_path / "taken", ENGINE)
+    with pytest.raises(OutputUnusable, match="Is a directory"):
+        check_writable(tmp_path / "taken")
     assert sorted(one.name for one in tmp_path.iterdir()) == ["file", "taken"]
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 from speakerd_server.engine.devices import CPU_PROVIDER, CUDA_PROVIDER, onnxruntime_providers
 from speakerd_server.engine.lane import LaneSizes
@@ -15,7 +16,7 @@ from speakerd_server.engine.onnxruntime_cuda import (
     replays_safely,
 )
 from speakerd_server.engine.own_thread import OwnThread
-from speakerd_server.errors import DeviceUnavailable, ModelUnusable
+from speakerd_server.errors import DeviceOutOfMemory, DeviceUnavailable, ModelUnusable
 from speakerd_server.models.bundle import load_bundle, shipped_bundle
 from speakerd_server.models.gpu_graph import gpu_graph
 from support.gpu import no_gpu, some_gpu
@@ -40,6 +41,18 @@ def test_without_a_gpu_a_lane_is_refused_with_what_was_found() -> None:
 def test_a_graph_that_cannot_be_loaded_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ModelUnusable, match=r"cannot load model\.onnx"):
         open_session(tmp_path / "model.onnx", b"no graph", [CPU_PROVIDER])
+
+
+def test_a_provider_that_fails_is_told_and_the_processor_does_not_take_its_place(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("CUDA failure 2: out of memory ; GPU=0")
+
+    monkeypatch.setattr(ort.InferenceSession, "_create_inference_session", fails)
+    with pytest.raises(DeviceOutOfMemory, match="CUDA failure 2"):
+        open_session(Path("model.onnx"), b"any", [CPU_PROVIDER])
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize(

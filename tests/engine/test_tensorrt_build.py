@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from onnx import TensorProto, helper
@@ -12,6 +14,7 @@ from speakerd_server.engine.engine_key import EngineKey, profiles_of
 from speakerd_server.engine.lane import LaneSizes
 from speakerd_server.engine.tensorrt_build import build_plan, check_target
 from speakerd_server.engine.tensorrt_library import (
+    FULL,
     RTX,
     Library,
     installed_libraries,
@@ -119,3 +122,16 @@ def failing(library: Library, small: bytes) -> Callable[[], bytes]:
 def test_profiles_that_contradict_themselves_build_nothing(library: Library, small: bytes) -> None:
     with pytest.raises((EngineBuildFailed, ValueError)):
         failing(library, small)()
+
+
+def test_a_library_that_cannot_begin_is_told_with_its_own_words(library: Library) -> None:
+    class Unusable(SimpleNamespace):
+        ILogger = library.module.ILogger
+
+        def Builder(self, logger: Any) -> None:  # noqa: N802
+            logger.log(self.ILogger.ERROR, "CUDA initialization failure with error 35")
+            raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    unusable = Library(FULL, "10.13", Unusable())
+    with pytest.raises(EngineBuildFailed, match="initialization failure with error 35"):
+        build_plan(unusable, b"", KEY)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 
 import pytest
 from speakerd_server.engine.devices import Gpu
@@ -9,6 +10,8 @@ from speakerd_server.engine.tensorrt_library import (
     LIBRARIES,
     RTX,
     Library,
+    Said,
+    collecting_logger,
     installed_libraries,
     target_of,
 )
@@ -44,6 +47,19 @@ def test_engines_of_the_full_library_are_for_one_kind_of_gpu() -> None:
     assert library.targets == ()
     assert library.can_run_on("9.0")
     assert library.target_of(gpu) == "NVIDIA H100 (compute capability 9.0)"
+
+
+def test_errors_are_kept_apart_for_each_thread_and_no_more_than_20() -> None:
+    module, said = rtx().module, Said()
+    logger = collecting_logger(module, lambda: said.lines)
+    other = threading.Thread(target=logger.log, args=(module.ILogger.ERROR, "out of memory"))
+    other.start()
+    other.join()
+    assert said.lines == []
+    logger.log(module.ILogger.WARNING, "unheard")
+    for text in [f"error\n  {number}" for number in range(21)]:
+        logger.log(module.ILogger.ERROR, text)
+    assert said.lines == [f"error {number}" for number in range(1, 21)]
 
 
 def test_what_is_not_installed_is_not_among_them(monkeypatch: pytest.MonkeyPatch) -> None:

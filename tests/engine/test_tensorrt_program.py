@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from speakerd_server.engine.engine_file import EngineFile
 from speakerd_server.engine.lane import LaneSizes
@@ -7,7 +9,13 @@ from speakerd_server.engine.onnxruntime_cpu import OnnxRuntimeCpu
 from speakerd_server.engine.own_thread import OwnThread
 from speakerd_server.engine.tensorrt_cache import EngineRequest, build_engine
 from speakerd_server.engine.tensorrt_library import RTX, Library, installed_libraries
-from speakerd_server.engine.tensorrt_program import SharedEngine, open_tensorrt_lane
+from speakerd_server.engine.tensorrt_program import (
+    OTHER,
+    USUAL,
+    SharedEngine,
+    open_tensorrt_lane,
+    specialise,
+)
 from speakerd_server.errors import DeviceUnavailable
 from speakerd_server.models.bundle import load_bundle, shipped_bundle
 from speakerd_server.offline.gpu_networks import networks_of
@@ -30,6 +38,20 @@ def test_without_a_driver_an_engine_is_not_loaded_and_cudas_error_is_told(
     no_gpu()
     with pytest.raises(DeviceUnavailable, match="CUDA error 35"):
         SharedEngine(library, ENGINE, 0)
+
+
+def test_recorded_sizes_are_compiled_at_once_and_others_behind_them(library: Library) -> None:
+    kinds = library.module.DynamicShapesKernelSpecializationStrategy
+    for profile, kind in ((USUAL, kinds.EAGER), (OTHER, kinds.LAZY)):
+        config = SimpleNamespace()
+        specialise(library.module, config, profile)
+        assert config.dynamic_shapes_kernel_specialization_strategy == kind
+
+
+def test_the_full_library_which_compiles_nothing_at_run_time_is_told_nothing() -> None:
+    config = SimpleNamespace()
+    specialise(SimpleNamespace(), config, USUAL)
+    assert vars(config) == {}
 
 
 def built(library: Library, precision: str) -> EngineFile:

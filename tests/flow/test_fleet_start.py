@@ -65,7 +65,9 @@ def test_a_damaged_model_stops_the_start_by_name(daemons: fleet.Daemons, tmp_pat
 
 
 def test_a_device_that_is_not_there_stops_the_start_by_name(daemons: fleet.Daemons) -> None:
-    assert "gpu:99" in failure(daemons("--engine-devices=cpu,gpu:99"))
+    message = failure(daemons("--engine-devices=cpu,gpu:99"))
+    assert message.endswith("[DEVICE_UNAVAILABLE]")
+    assert "gpu:99" in message
 
 
 @pytest.mark.parametrize("kind", ["store", "engine", "worker"])

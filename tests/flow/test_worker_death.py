@@ -85,8 +85,10 @@ def test_the_sdk_names_a_lost_connection_and_goes_on_at_another_worker(
             killed = kill(calls, number)
             with pytest.raises(NotReachable) as failed:
                 call.finish()
-        assert failed.value.code == "UNAVAILABLE"
-        assert several.address in str(failed.value)
+        lost = failed.value
+        assert (lost.code, lost.reason) == ("UNAVAILABLE", "CONNECTION_LOST")
+        assert lost.request_id == "by the SDK"
+        assert several.address in str(lost)
         verdict = client.verify("someone", Audio(AUDIO, AudioFormat()))
         assert verdict.decision is Decision.ACCEPT
     assert calls[1 - number].end().window_count == 4

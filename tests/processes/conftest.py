@@ -1,9 +1,11 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+import uvloop
 from support.shared_ends import BareEngine
 from support.spreading import Pair
 
@@ -26,3 +28,8 @@ def pair(tmp_path: Path) -> Iterator[Pair]:
     yield made
     made.one.close()
     made.two.close()
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run on the loop of a daemon's processes: it ends connections in ways of its own."""
+    return {"uvloop": uvloop.new_event_loop}

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from speakerd_server import config
-from speakerd_server.errors import SpeakerUnknown
+from speakerd_server.errors import ProcessFailed, SpeakerUnknown
 from speakerd_server.processes import child as child_module
 from speakerd_server.processes.arena import mapped, shared_file
 from speakerd_server.processes.child import Child
@@ -49,6 +49,21 @@ async def started(**environment: str) -> AsyncIterator[Child]:
 async def soon(child: Child, *question: Any) -> Any:
     async with asyncio.timeout(10):
         return await child.ask(question)
+
+
+async def test_a_process_imports_nothing_from_the_folder_where_the_daemon_was_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "queue.py").write_text("raise SystemExit('not ours')")
+    monkeypatch.chdir(tmp_path)
+    child = Child("store", "store", nobody, {})
+    await child.start()
+    try:
+        with pytest.raises(RuntimeError, match="a store cannot answer"):
+            await soon(child, "what it cannot answer")
+    finally:
+        child.kill()
+        await child.ended()
 
 
 async def test_a_process_is_asked_and_asks() -> None:
@@ -221,3 +236,14 @@ async def test_one_that_talks_nonsense_is_given_up_and_ends() -> None:
             await soon(child, "garbage", descriptor)
         async with asyncio.timeout(5):
             assert await child.ended() == "exit code 1"
+
+
+async def test_a_step_of_a_start_that_fails_names_the_process() -> None:
+    async with started() as child:
+        assert await child.order(("echo", 1)) == 1
+        with pytest.raises(SpeakerUnknown):
+            await child.order(("raise", "anna"))
+        with pytest.raises(ProcessFailed, match=r"odd 0.*KeyError"):
+            await child.order(("no such word", None))
+        with pytest.raises(ProcessFailed, match=r"odd 0.*it ended"):
+            await child.order(("end", 7))

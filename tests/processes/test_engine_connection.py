@@ -175,7 +175,7 @@ async def test_an_engine_that_is_not_there_yet_is_waited_for(path: Path) -> None
     async with connected(path) as front:
         await asyncio.sleep(0.02)
         assert not front.connection.is_up
-        assert front.connection.waited_s >= 0.02
+        assert 0.01 < front.connection.waited_s < 5.0
         async with ported(path, FakeBackend(DIM)):
             await front.is_up()
             assert front.connection.waited_s == 0.0

@@ -105,6 +105,20 @@ async def test_a_process_whose_supervisor_is_gone_ends_at_once_whatever_it_does(
     assert not mark.exists()
 
 
+async def test_a_process_that_only_lost_its_link_leaves_the_daemons_folder_alone(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "daemon"
+    folder.mkdir()
+    async with started() as child:
+        await soon(child, first_word(folder, "odd 0"))
+        assert child._link is not None
+        await child._link.close()
+        async with asyncio.timeout(5):
+            assert await child.ended() == "exit code 1"
+    assert folder.exists()
+
+
 async def test_a_process_that_never_became_anything_has_nothing_to_finish(tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     async with started() as child:

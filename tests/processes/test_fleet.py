@@ -9,13 +9,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from speakerd_server.calls.places import Places
-from speakerd_server.errors import ModelRefused, ProcessFailed, StoreUnavailable, StoreUnusable
+from speakerd_server.errors import (
+    DeviceUnavailable,
+    ModelRefused,
+    ProcessFailed,
+    SpeakerdError,
+    StoreUnavailable,
+    StoreUnusable,
+)
 from speakerd_server.processes import fleet as fleet_module
 from speakerd_server.processes.fleet import engine_names
 from speakerd_server.processes.messages import DrainNow, SessionsNow, UsesNow
 from support.bundles import small_bundle
 from support.fake_engine import BROKEN, ENDS, ONLY, REFUSED, SLOW
 from support.fleets import built, children_now, eventually, running
+
+pytestmark = pytest.mark.timeout(60)
+"""Each test starts several processes, on a machine that may be busy."""
 
 TWO = "cpu,cpu"
 
@@ -250,15 +260,23 @@ async def test_an_engine_that_ends_while_it_starts_stops_the_start_by_name(
 
 
 @pytest.mark.parametrize(
-    ("variable", "said"), [(REFUSED, "found: nothing"), (ENDS, "an engine ended")]
+    ("variable", "error", "said"),
+    [
+        (REFUSED, DeviceUnavailable, "found: nothing"),
+        (ENDS, ModelRefused, "an engine ended"),
+    ],
 )
 async def test_a_default_model_that_an_engine_does_not_load_stops_the_start_by_name(
-    variable: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    variable: str,
+    error: type[SpeakerdError],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv(variable, "1")
     monkeypatch.setenv(ONLY, "engine cpu (2)")
     async with built(tmp_path, engine__devices=TWO) as whole:
-        with pytest.raises(ModelRefused, match=said):
+        with pytest.raises(error, match=said):
             await whole.fleet.start()
 
 

@@ -9,12 +9,13 @@ import pytest
 from speakerd_server.calls.models import VersionPolicy
 from speakerd_server.cards import Bundle
 from speakerd_server.errors import Draining, ModelIsDefault, ModelRefused, ModelUnusable
+from speakerd_server.models.bundle import load_bundle
 from speakerd_server.models.choice import ModelSettings
 from speakerd_server.processes.child import Child
 from speakerd_server.processes.link import LinkLost
 from speakerd_server.processes.messages import Loaded, LoadOrder, UnloadOrder
 from speakerd_server.processes.models_hosted import HostedModels
-from support.bundles import named
+from support.bundles import damage, named, small_bundle
 from support.signals import card
 from support.sounds import window
 
@@ -66,6 +67,10 @@ class Hosting:
 
 def bundle(name: str = "small", version: str = "1") -> Bundle:
     return Bundle(named(card(), name, version), Path("model.onnx"))
+
+
+def on_disk(folder: Path, name: str = "small") -> Bundle:
+    return load_bundle(small_bundle(folder, name))
 
 
 async def test_a_model_is_loaded_by_every_engine_and_its_speed_is_known() -> None:
@@ -170,10 +175,12 @@ async def test_a_model_that_left_is_kept_by_the_engines_until_it_is_given_back()
         hosting.models.named.remove("kept")
 
 
-async def test_an_engine_that_was_started_again_gets_all_its_models_and_no_other() -> None:
+async def test_an_engine_that_was_started_again_gets_all_its_models_and_no_other(
+    tmp_path: Path,
+) -> None:
     hosting = Hosting()
     for name, device in (("one", ""), ("two", "cpu"), ("three", "gpu:0"), ("four", "")):
-        await hosting.models.load(bundle(name), device, hosting.children)
+        await hosting.models.load(on_disk(tmp_path, name), device, hosting.children)
     left = hosting.models.named.remove("four")
     again = Told("engine cpu")
     await hosting.models.load_again(again)
@@ -185,9 +192,28 @@ async def test_an_engine_that_was_started_again_gets_all_its_models_and_no_other
         await hosting.models.load_again(again)
 
 
-async def test_an_engine_started_again_has_the_speed_that_it_measured_anew() -> None:
+async def test_a_model_whose_file_has_changed_is_left_out_of_an_engine_started_again(
+    tmp_path: Path,
+) -> None:
     hosting = Hosting()
-    hosted = await hosting.models.load(bundle(), "", hosting.children)
+    changed, gone, whole = [on_disk(tmp_path, name) for name in ("changed", "gone", "whole")]
+    for one in (changed, gone, whole):
+        await hosting.models.load(one, "", hosting.children)
+    damage(changed.onnx_path.parent)
+    gone.onnx_path.unlink()
+    again = Told("engine cpu")
+    await hosting.models.load_again(again)
+    assert again.models == {3}
+    others = RATES.keys() - {"engine cpu"}
+    assert [one.rates.keys() for one in hosting.models.now().models] == [others, others, set(RATES)]
+    assert not hosting.models.can_serve(["engine cpu"])
+
+
+async def test_an_engine_started_again_has_the_speed_that_it_measured_anew(
+    tmp_path: Path,
+) -> None:
+    hosting = Hosting()
+    hosted = await hosting.models.load(on_disk(tmp_path), "", hosting.children)
     hosted.rates["engine cpu"] = 1.0
     told = hosting.models.now().models[0].rates
     await hosting.models.load_again(Told("engine cpu"))

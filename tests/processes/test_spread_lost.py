@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,10 @@ import pytest
 from speakerd_server.engine.engine_settings import EngineSettings
 from speakerd_server.errors import EngineLost, EngineQueueFull
 from speakerd_server.processes import spread
+from speakerd_server.processes.spread import Engines
 from speakerd_server.values import Float32
 from support.engine_alone import engine_process
-from support.shared_ends import NUMBER
+from support.shared_ends import NUMBER, until
 from support.sounds import DIM, fake_embedding, window
 from support.spreading import EVEN, Pair, is_up, soon, spread_over
 
@@ -79,3 +81,45 @@ async def test_no_caller_is_forgotten_when_one_of_two_engine_processes_is_killed
         for seed, outcome in enumerate(outcomes):
             if isinstance(outcome, np.ndarray):
                 np.testing.assert_array_equal(outcome, fake_embedding(window(20, seed)))
+
+
+async def test_nobody_waits_and_no_memory_is_lost_whatever_callers_and_engines_do(
+    tmp_path: Path,
+) -> None:
+    rng = random.Random(11)
+    paths = {name: tmp_path / name for name in EVEN}
+    futures: list[asyncio.Future[Float32]] = []
+
+    async def call(engines: Engines) -> None:
+        for _ in range(25):
+            try:
+                mine = engines.submit(NUMBER, window(20, rng.randrange(9)), live=True)
+            except EngineQueueFull:
+                await asyncio.sleep(0.01)
+                continue
+            futures.append(mine)
+            if rng.random() < 0.3:
+                await asyncio.sleep(rng.random() / 100)
+                mine.cancel()
+            elif rng.random() < 0.5:
+                await asyncio.wait([mine], timeout=rng.random())
+
+    with engine_process(paths["two"], 0.002):
+        async with spread_over(paths, settings=EngineSettings(queue_windows=20)) as engines:
+            with engine_process(paths["one"], 0.002) as one:
+                await is_up(engines, "one")
+                calling = [asyncio.create_task(call(engines)) for _ in range(12)]
+                await asyncio.sleep(0.05)
+                one.kill()
+            with engine_process(paths["one"], 0.002):
+                await asyncio.gather(*calling)
+                _, waiting = await asyncio.wait(futures, timeout=5)
+                assert not waiting
+            every = engines.connections.values()
+            await until(lambda: not any(connection.windows for connection in every))
+            for connection in every:
+                assert connection._allocator.free_bytes == connection._size_bytes
+    ended = [future.exception() for future in futures if not future.cancelled()]
+    assert len(ended) < len(futures) - 20
+    assert ended.count(None) > 50
+    assert {type(error) for error in ended if error} <= {EngineLost, EngineQueueFull}

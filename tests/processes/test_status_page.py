@@ -79,3 +79,26 @@ def test_a_front_end_reads_whether_the_engines_device_is_away(is_away: bool) -> 
         engine.write(1, 0.0, is_away)
         assert front_end.is_away is is_away
         assert front_end.windows == 1
+
+
+def test_what_is_read_was_written_so_however_often_it_changes() -> None:
+    with pages() as (engine, front_end):
+        program = (
+            "import sys\nfrom speakerd_server.processes.status_page import StatusPage\n"
+            "page = StatusPage(int(sys.argv[1]))\nprint('begun', flush=True)\n"
+            "while True:\n page.write(0, 0.0)\n page.write((1 << 40) + 1, 5.0)"
+        )
+        command = [sys.executable, "-c", program, str(engine.descriptor)]
+        with subprocess.Popen(
+            command, pass_fds=[engine.descriptor], stdout=subprocess.PIPE
+        ) as writer:
+            assert writer.stdout is not None
+            writer.stdout.readline()
+            until_s = time.monotonic() + 0.5
+            seen, waits = set(), []
+            while time.monotonic() < until_s:
+                seen.add(front_end.windows)
+                waits.append(front_end.waited_s)
+            writer.kill()
+        assert seen == {0, (1 << 40) + 1}
+        assert all(waited_s == 0.0 or 4.9 < waited_s < 10.0 for waited_s in waits)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import fcntl
 import os
 import signal
 import socket
@@ -21,10 +22,14 @@ from speakerd.v1 import admin_pb2, admin_pb2_grpc
 from speakerd_server.engine.cpu import processors
 from speakerd_server.errors import AddressUnavailable, SettingInvalid, StoreUnusable
 from speakerd_server.life import Addresses
+from speakerd_server.processes import fleet as fleet_module
 from speakerd_server.processes import supervisor
-from speakerd_server.processes.supervisor import check_workers, hold_port
-from support.fake_engine import PROGRAMS
+from speakerd_server.processes.supervisor import check_workers, private_folder
+from support.fake_engine import PROGRAMS, SLOW
 from support.fleets import LiveCall, children_now, eventually, fleet_settings, is_running
+
+pytestmark = pytest.mark.timeout(60)
+"""Each test starts several processes, on a machine that may be busy."""
 
 ANY = "127.0.0.1:0"
 
@@ -71,78 +76,6 @@ async def server_info(address: str) -> admin_pb2.GetServerInfoResponse:
         return answer
 
 
-def test_a_port_that_is_held_is_the_daemons_alone() -> None:
-    held, address = hold_port(ANY)
-    with held:
-        port = int(address.rpartition(":")[2])
-        assert address == f"127.0.0.1:{port}"
-        with pytest.raises(AddressUnavailable, match="another program listens there"):
-            hold_port(address)
-        with socket.socket() as other, pytest.raises(OSError, match="in use"):
-            other.bind(("127.0.0.1", port))
-
-
-def test_the_processes_of_a_daemon_can_listen_where_it_holds_the_port() -> None:
-    held, address = hold_port(ANY)
-    where = "127.0.0.1", int(address.rpartition(":")[2])
-    with held, socket.socket() as one, socket.socket() as other:
-        for listening in (one, other):
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            listening.bind(where)
-            listening.listen()
-        for _ in range(20):
-            socket.create_connection(where, timeout=5).close()
-        one.setblocking(False)
-        other.setblocking(False)
-        taken = 0
-        for listening in (one, other):
-            while True:
-                try:
-                    listening.accept()[0].close()
-                except BlockingIOError:
-                    break
-                taken += 1
-        assert taken == 20, "the socket that only holds the port got a connection"
-
-
-def test_a_port_where_another_program_listens_is_refused_even_if_it_would_share() -> None:
-    with socket.socket() as other:
-        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        with pytest.raises(AddressUnavailable):
-            hold_port(f"127.0.0.1:{other.getsockname()[1]}")
-
-
-def test_a_port_is_free_at_once_after_a_daemon_that_was_killed() -> None:
-    program = (
-        "from speakerd_server.processes.supervisor import hold_port; import socket, time\n"
-        f"held, address = hold_port({ANY!r})\nprint(address, flush=True)\ntime.sleep(60)"
-    )
-    command = [sys.executable, "-c", program]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        address = process.stdout.readline().strip()
-        process.kill()
-        process.wait(10)
-    held, again = hold_port(address)
-    held.close()
-    assert again == address
-
-
-@pytest.mark.parametrize("address", ["[::1]:0", "localhost:0"])
-def test_a_port_can_be_held_at_every_kind_of_address(address: str) -> None:
-    held, found = hold_port(address)
-    held.close()
-    assert found.rpartition(":")[0] == address.rpartition(":")[0]
-
-
-@pytest.mark.parametrize("address", ["192.0.2.1:0", "no-such-host.invalid:0", "nonsense", "a:b"])
-def test_an_address_that_is_not_ours_is_refused_by_name(address: str) -> None:
-    with pytest.raises(AddressUnavailable, match=r"server\.address"):
-        hold_port(address)
-
-
 def test_more_front_ends_than_processors_are_refused_by_the_settings_name(tmp_path: Path) -> None:
     settings = fleet_settings(tmp_path)
     for workers in range(1, processors() + 1):
@@ -151,6 +84,26 @@ def test_more_front_ends_than_processors_are_refused_by_the_settings_name(tmp_pa
     server = dataclasses.replace(settings.server, workers=processors() + 1)
     with pytest.raises(SettingInvalid, match=rf"server\.workers.*{processors()} or fewer"):
         check_workers(dataclasses.replace(settings, server=server))
+
+
+def test_the_folder_of_a_daemon_is_its_own_and_nobody_cleans_it_up(place: Path) -> None:
+    with private_folder() as folder, private_folder() as other:
+        assert folder != other
+        assert left_in(place) == [0o700, 0o700]
+        descriptor = os.open(folder, os.O_RDONLY)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(descriptor)
+        (folder / "store").touch()
+    assert left_in(place) == []
+
+
+def test_a_folder_that_somebody_removed_all_the_same_ends_no_daemon(place: Path) -> None:
+    with private_folder() as folder:
+        folder.rmdir()
+    with pytest.raises(ValueError, match="inside"), private_folder():
+        raise ValueError("inside")
+    assert left_in(place) == []
 
 
 async def test_it_serves_until_it_is_told_to_stop_and_leaves_nothing(
@@ -206,6 +159,48 @@ async def test_the_end_comes_with_the_last_call_or_with_the_grace(tmp_path: Path
         await call.close()
 
 
+async def test_a_signal_during_the_start_ends_it_in_order_and_leaves_nothing(
+    tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SLOW, "1=60")
+    before = children_now()
+    settings = fleet_settings(tmp_path, server__workers=1)
+    life = asyncio.create_task(supervisor.run(settings, lambda _: None, PROGRAMS))
+    await eventually(lambda: len(children_now() - before) == 2)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.wait_for(life, 15)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().remove_signal_handler(number)
+    assert left_in(place) == []
+    assert children_now() == before
+
+
+async def test_a_front_end_that_hangs_does_not_keep_the_daemon_from_stopping(
+    tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet_module, "PATIENCE_S", 0.3)
+    async with supervised(tmp_path) as (addresses, life):
+        processes = (await server_info(addresses.grpc)).processes
+        (pid,) = [process.pid for process in processes if process.name == "worker 0"]
+        os.kill(pid, signal.SIGSTOP)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(life, 15)
+        assert not is_running(pid)
+    assert left_in(place) == []
+
+
+async def test_a_folder_in_which_no_socket_file_can_be_stops_the_start_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ("x" * 100)).mkdir()
+    for folder in (tmp_path / "absent", tmp_path / ("x" * 100)):
+        monkeypatch.setattr(tempfile, "tempdir", str(folder))
+        with pytest.raises(SettingInvalid, match=r"TMPDIR.*socket files"):
+            async with supervised(tmp_path):
+                raise AssertionError("it has started")
+    assert left_in(folder) == []
+
+
 async def test_a_start_that_fails_says_why_and_leaves_nothing(tmp_path: Path, place: Path) -> None:
     before = children_now()
     with pytest.raises(StoreUnusable):
@@ -247,3 +242,4 @@ async def test_processes_end_with_a_supervisor_that_is_killed(tmp_path: Path) ->
     process.kill()
     await process.wait()
     await eventually(lambda: not any(map(is_running, pids)))
+    assert await process.stdout.read() == b""

@@ -54,6 +54,12 @@ def bundle_of_nan(folder: Path, name: str = "nan", version: str = "1") -> Path:
     )
 
 
+def bundle_of_nothing(folder: Path, name: str = "nothing", version: str = "1") -> Path:
+    """Write a whole bundle whose network is none."""
+    card, _ = _small()
+    return write_bundle(folder / name / version, named(card, name, version), b"no network")
+
+
 def damage(bundle: Path) -> None:
     """Change one byte in the middle of a bundle's network."""
     path = bundle / "model.onnx"

@@ -15,7 +15,7 @@ from onnx import ModelProto, TensorProto, helper
 from speakerd_server.engine.backend import Backend
 from speakerd_server.engine.cuda_place import CudaPlace
 from speakerd_server.engine.devices import CPU_PROVIDER, CUDA_PROVIDER
-from speakerd_server.engine.onnxruntime_cuda import open_session
+from speakerd_server.engine.onnxruntime_cuda import load_cuda_libraries, open_session
 from speakerd_server.values import Window
 from support.shared import ROOT
 
@@ -170,6 +170,8 @@ def _torch_product(number: int, precision: str) -> Callable[[], None] | None:
 def _onnxruntime_product(number: int, precision: str) -> Callable[[], None] | None:
     import onnxruntime as ort
 
+    # Nothing else has loaded cuBLAS yet where it came as a package of pip.
+    load_cuda_libraries()
     options = {"device_id": str(number), "use_tf32": "0"}
     providers: list[Any] = [(CUDA_PROVIDER, options), CPU_PROVIDER]
     session = open_session(ROOT / "product.onnx", product_graph(precision), providers)

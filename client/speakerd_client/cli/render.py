@@ -7,6 +7,7 @@ import enum
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -23,14 +24,26 @@ _BARS = "▁▂▃▄▅▆▇█"
 
 
 def say(text: str) -> None:
-    """Write one line of the answer, at once, however long it is."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+    """Write one line of the answer, at once, however long it is.
+
+    Raises:
+        SpeakerdError: Standard output is closed, or has no room.
+    """
+    try:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except (AttributeError, OSError) as error:
+        # Python has None in the place of an output that is closed.
+        cause = getattr(error, "strerror", None) or "standard output is closed"
+        raise SpeakerdError(f"the answer cannot be written: {cause}") from error
 
 
 def complain(text: str) -> None:
-    """Write one line to standard error, whatever the text."""
-    sys.stderr.write(f"speakerctl: {printable(' '.join(text.splitlines()))}\n")
+    """Write one line to standard error, whatever the text; where that is closed, nothing."""
+    with suppress(AttributeError, OSError):
+        sys.stderr.write(f"speakerctl: {printable(' '.join(text.splitlines()))}\n")
 
 
 def printable(text: str) -> str:

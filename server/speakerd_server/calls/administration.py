@@ -10,7 +10,13 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-from speakerd_server.calls.loading import ModelLoader, check_default, found_for_loading
+from speakerd_server.calls.finishing import finished
+from speakerd_server.calls.loading import (
+    ModelLoader,
+    check_default,
+    found_for_loading,
+    refused_by_name,
+)
 from speakerd_server.calls.models import LoadedModel
 from speakerd_server.calls.sessions import LiveSession
 from speakerd_server.cards import Card
@@ -188,7 +194,7 @@ class LocalAdministration:
     async def load_model(self, reference: str, device: str, *, make_default: bool) -> ModelState:
         """See Administration."""
         # A client that goes away must leave no model half loaded.
-        return await asyncio.shield(self._load(reference, device, make_default))
+        return await finished(self._load(reference, device, make_default))
 
     async def _load(self, reference: str, device: str, make_default: bool) -> ModelState:
         models = self._serving.models
@@ -202,7 +208,8 @@ class LocalAdministration:
             load_s = 0.0
             if known is None:
                 begun_s = time.monotonic()
-                known = await self._loader.load(bundle, device)
+                with refused_by_name(bundle):
+                    known = await self._loader.load(bundle, device)
                 load_s = time.monotonic() - begun_s
                 models.add(known, make_default=make_default)
             elif known.card.sha256 != bundle.card.sha256:

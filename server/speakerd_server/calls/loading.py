@@ -7,7 +7,8 @@ import ctypes
 import gc
 import itertools
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -17,7 +18,14 @@ from speakerd_server.cards import Bundle, Card
 from speakerd_server.engine.batcher import Batcher
 from speakerd_server.engine.engine import ModelEngine
 from speakerd_server.engine.lanes import Lanes
-from speakerd_server.errors import ModelRefused, SpeakerdError, StartFailed
+from speakerd_server.errors import (
+    Draining,
+    EngineDead,
+    ModelRefused,
+    ModelUnusable,
+    SpeakerdError,
+    StartFailed,
+)
 from speakerd_server.models.bundle import load_bundle
 from speakerd_server.models.choice import ModelSettings, find_bundle, find_listed
 
@@ -33,7 +41,8 @@ class ModelLoader(Protocol):
             device: Where it computes; empty: as the settings say.
 
         Raises:
-            ModelRefused: It does not embed, or does not fit the device.
+            ModelRefused: It does not embed, or is not to be on this device.
+            SpeakerdError: The device, or a library, is not there, or cannot run it.
         """
 
     async def unload(self, model: LoadedModel) -> None:
@@ -81,13 +90,32 @@ def check_default(bundle: Bundle, make_default: bool) -> None:
         raise ModelRefused(name, "it takes features, so that it cannot be the default of calls")
 
 
-def bundles_at_start(settings: ModelSettings) -> list[Bundle]:
-    """Find and verify the models of the settings, the default first.
+@contextmanager
+def refused_by_name(bundle: Bundle) -> Iterator[None]:
+    """Tell a client by ModelRefused of what would keep a daemon from starting with the model."""
+    try:
+        yield
+    except (ModelRefused, Draining, EngineDead):
+        raise
+    except SpeakerdError as error:
+        identity = bundle.card.identity
+        raise ModelRefused(f"{identity.name}/{identity.version}", str(error)) from error
 
-    Raises ModelUnusable and ModelDamaged.
+
+def bundles_at_start(settings: ModelSettings) -> list[Bundle]:
+    """Find and verify the models of the settings, each once, the default first.
+
+    Raises ModelUnusable, also for two bundles of one name and version, and ModelDamaged.
     """
-    wanted = dict.fromkeys((settings.default, *settings.load))
-    return [load_bundle(find_bundle(name)) for name in wanted]
+    found: dict[tuple[str, str], Bundle] = {}
+    for name in dict.fromkeys((settings.default, *settings.load)):
+        bundle = load_bundle(find_bundle(name))
+        identity = bundle.card.identity
+        known = found.setdefault((identity.name, identity.version), bundle)
+        if known.card.sha256 != bundle.card.sha256:
+            problem = f"it is {identity.name}/{identity.version}, and so is another one to load"
+            raise ModelUnusable(bundle.onnx_path.parent, problem)
+    return list(found.values())
 
 
 def placement_of(card: Card, settings: ModelSettings) -> str:
@@ -134,12 +162,7 @@ class LocalLoader:
         if device not in ("", self._device):
             problem = f"there is no device {device}; the daemon has {self._device}"
             raise ModelRefused(reference, problem)
-        try:
-            lanes = await asyncio.to_thread(self._open_lanes, bundle)
-        except ModelRefused:
-            raise
-        except SpeakerdError as error:
-            raise ModelRefused.because_of(reference, error) from error
+        lanes = await asyncio.to_thread(self._open_lanes, bundle)
         # A model that is loaded again is another one to the engine: the old may still be leaving.
         number = next(self._numbers)
         key = reference if number == 1 else f"{reference} #{number}"

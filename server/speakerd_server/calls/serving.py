@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from speakerd_server.calls.enrolments import Enrolments
-from speakerd_server.calls.models import Models
+from speakerd_server.calls.models import LoadedModel, Models
 from speakerd_server.calls.places import Places
 from speakerd_server.calls.sessions import Sessions
 from speakerd_server.errors import DomainUnknown, EngineBusy
@@ -80,10 +80,13 @@ class Serving:
         return name
 
     @contextmanager
-    def stream_place(self) -> Iterator[None]:
-        """Hold a place for a live call; raises Draining, TooManyStreams or EngineBusy at once."""
-        with self.places.stream():
-            waited_s = max(model.engine.waited_s for model in self.models)
+    def live_model(self, name: str) -> Iterator[LoadedModel]:
+        """Keep the model of a live call; raises ModelUnknown, and EngineBusy at once.
+
+        Models may compute on different devices: only how busy its own are counts.
+        """
+        with self.models.held(name) as model:
+            waited_s = model.engine.waited_s
             if waited_s > self.settings.maximum_wait_s:
                 raise EngineBusy(waited_s, self.settings.maximum_wait_s)
-            yield
+            yield model

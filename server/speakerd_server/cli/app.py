@@ -17,7 +17,7 @@ from speakerd_server.cli.evaluate import evaluate
 from speakerd_server.cli.extract import extract
 from speakerd_server.cli.model import model
 from speakerd_server.daemon import serve as serve_daemon
-from speakerd_server.errors import ModelRefused, SpeakerdError
+from speakerd_server.errors import SpeakerdError
 from speakerd_server.life import Addresses
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -68,9 +68,7 @@ def serve(config_file: Path | None, **flags: str | None) -> None:
         logs.configure(settings.logs)
         runtime.run(lambda: serve_daemon(settings, _announce))
     except SpeakerdError as error:
-        # A model that cannot be loaded stops the start; what is wrong is what it was stopped by.
-        because = error.because if isinstance(error, ModelRefused) else None
-        click.echo(f"speakerd: {error} [{(because or error).reason}]", err=True)
+        click.echo(f"speakerd: {error} [{error.reason}]", err=True)
         sys.exit(2)
 
 

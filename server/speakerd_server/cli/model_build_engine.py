@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 import time
@@ -179,6 +180,8 @@ def _request(
         problem = "whole signals have a profile of their own in every engine; give a window length"
         raise OptionInvalid("--samples-per-chunk", problem)
     check_samples_per_chunk(samples, bundle.card)
+    if math.isnan(longest_s):
+        raise OptionInvalid("--longest-s", "nan is no number of seconds; give 1 to 60")
     return EngineRequest(
         bundle=bundle,
         sizes=lane_sizes(bundle, samples, max_batch, longest_s),

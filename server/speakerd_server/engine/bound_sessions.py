@@ -19,7 +19,10 @@ from speakerd_server.engine.place import Place
 from speakerd_server.errors import DeviceLost, DeviceOutOfMemory
 
 _LARGE_FRAMES = 4096
-_NO_MEMORY = re.compile(r"out of memory|failed to allocate|smaller than requested", re.IGNORECASE)
+_NO_MEMORY = re.compile(
+    r"out of memory|failed to allocate|smaller than requested|_ALLOC(?:ATION)?_FAILED",
+    re.IGNORECASE,
+)
 _CUDA_FAILURE = re.compile(r"CUDA (?:failure|error) (\d+)")
 
 

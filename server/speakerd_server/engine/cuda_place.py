@@ -36,6 +36,10 @@ class CudaPlace:
     def __init__(self, number: int) -> None:
         self.number = number
         self.runtime = use_gpu(number)
+        modes = self.runtime.cudaStreamCaptureMode
+        # Else a graph that ONNX Runtime records on another thread forbids this one to take memory.
+        mine = modes.cudaStreamCaptureModeThreadLocal
+        self.check(self.runtime.cudaThreadExchangeStreamCaptureMode(mine))
         kind = self.runtime.cudaStreamNonBlocking
         self.stream: Any = self.check(self.runtime.cudaStreamCreateWithFlags(kind))
         self._frees: list[tuple[Callable[[Any], Any], Any]] = []
@@ -78,8 +82,10 @@ class CudaPlace:
         finally:
             ended = runtime.cudaStreamEndCapture(self.stream)
         graph = self.check(ended)
-        executable = self.check(runtime.cudaGraphInstantiate(graph, 0))
-        self.check(runtime.cudaGraphDestroy(graph))
+        try:
+            executable = self.check(runtime.cudaGraphInstantiate(graph, 0))
+        finally:
+            runtime.cudaGraphDestroy(graph)
         self._frees.append((runtime.cudaGraphExecDestroy, executable))
         return CudaGraph(self, executable)
 

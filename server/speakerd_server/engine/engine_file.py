@@ -11,6 +11,7 @@ Nothing of a file reaches the library before digest and key were found right.
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
 import json
@@ -81,6 +82,8 @@ def check_writable(path: Path) -> None:
     """Make the folder of a file that is about to be made. Raises OutputUnusable if none can be."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:

@@ -19,7 +19,7 @@ import onnxruntime as ort
 
 from speakerd_server.engine.bound_sessions import BoundSessions, failure_of
 from speakerd_server.engine.cuda_place import CudaPlace
-from speakerd_server.engine.devices import CPU_PROVIDER, CUDA_PROVIDER, Device, look_for_gpus
+from speakerd_server.engine.devices import CPU_PROVIDER, CUDA_PROVIDER, look_for_gpus
 from speakerd_server.engine.lane import Lane, LaneSizes, lane_memory
 from speakerd_server.errors import DeviceUnavailable, ModelUnusable
 
@@ -65,7 +65,7 @@ def open_cuda_lane(graphs: WindowGraphs, sizes: LaneSizes, number: int) -> Lane:
 
 
 def open_session(path: Path, content: bytes, providers: Sequence[Provider]) -> ort.InferenceSession:
-    """Load a graph for exactly these providers.
+    """Load a graph for exactly these providers, without CUDA's where its libraries are missing.
 
     Raises:
         ModelUnusable: ONNX Runtime cannot load it.
@@ -77,7 +77,10 @@ def open_session(path: Path, content: bytes, providers: Sequence[Provider]) -> o
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return ort.InferenceSession(content, options, providers=list(providers))
+        # Its fallback writes to standard output what failed, and goes on with the processor.
+        return ort.InferenceSession(
+            content, options, providers=list(providers), enable_fallback=False
+        )
     # ONNX Runtime's exceptions share no base class but Exception.
     except Exception as error:
         named = failure_of(error)
@@ -115,7 +118,7 @@ def replays_safely(version: str) -> bool:
 
 
 def _open(path: Path, content: bytes, providers: Sequence[Provider]) -> ort.InferenceSession:
-    missing = _load_cuda_libraries()
+    missing = load_cuda_libraries()
     session = open_session(path, content, providers)
     # ONNX Runtime goes on without a provider that cannot be loaded.
     if CUDA_PROVIDER not in session.get_providers():
@@ -124,7 +127,7 @@ def _open(path: Path, content: bytes, providers: Sequence[Provider]) -> ort.Infe
     return session
 
 
-def _load_cuda_libraries() -> str:
+def load_cuda_libraries() -> str:
     """Load the CUDA libraries that came as packages of pip; give what is said of missing ones."""
     with contextlib.redirect_stdout(io.StringIO()) as said:
         ort.preload_dlls()
@@ -142,10 +145,3 @@ def _cuda(place: CudaPlace, search: str, **more: str) -> list[Provider]:
         **more,
     }
     return [(CUDA_PROVIDER, settings), CPU_PROVIDER]
-
-
-def check_cuda_provider(number: int) -> None:
-    """Raise DeviceUnavailable where the installed ONNX Runtime is the one for processors."""
-    if CUDA_PROVIDER not in ort.get_available_providers():
-        found = f"{look_for_gpus()}; pip install 'speakerd-server[gpu]' brings {CUDA_PROVIDER}"
-        raise DeviceUnavailable(str(Device(number)), found)

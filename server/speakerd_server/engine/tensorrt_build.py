@@ -44,10 +44,12 @@ def build_plan(
         KeyboardInterrupt: SIGINT came meanwhile; the library has given up.
     """
     module, lines = library.module, list[str]()
-    logger = collecting_logger(module, lines)
-    builder = module.Builder(logger)
-    if builder is None:
-        raise EngineBuildFailed(key.model, _said(lines))
+    logger = collecting_logger(module, lambda: lines)
+    try:
+        builder = module.Builder(logger)
+    except TypeError as error:
+        # So its bindings say that the library made none.
+        raise EngineBuildFailed(key.model, _said(lines)) from error
     flags = 1 << int(module.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     definition = builder.create_network(flags)
     parser = module.OnnxParser(definition, logger)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -62,8 +63,16 @@ def installed_libraries(names: Sequence[str] = LIBRARIES) -> tuple[Library, ...]
     return tuple(library for library in found if library is not None)
 
 
-def collecting_logger(module: Any, lines: list[str]) -> Any:
-    """Make a logger for a library that keeps its errors, at most 20 lines of them."""
+class Said(threading.local):
+    """What a library said, kept apart for each thread that it was called on."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        """At most 20."""
+
+
+def collecting_logger(module: Any, said: Callable[[], list[str]]) -> Any:
+    """Make a logger for a library that keeps its errors, at most 20 lines of them, in a list."""
 
     class Logger(module.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -71,6 +80,7 @@ def collecting_logger(module: Any, lines: list[str]) -> Any:
 
         def log(self, severity: Any, msg: str) -> None:
             if severity in (module.ILogger.ERROR, module.ILogger.INTERNAL_ERROR):
+                lines = said()
                 lines.append(" ".join(msg.split()))
                 del lines[:-20]
 

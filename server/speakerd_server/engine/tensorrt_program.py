@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import Any
 
 from speakerd_server.engine.cuda_place import CudaGraph, CudaPlace, use_gpu
@@ -16,7 +17,7 @@ from speakerd_server.engine.lane import (
     lane_memory,
 )
 from speakerd_server.engine.long_windows import buffer_samples
-from speakerd_server.engine.tensorrt_library import Library, collecting_logger
+from speakerd_server.engine.tensorrt_library import Library, Said, collecting_logger
 from speakerd_server.errors import DeviceOutOfMemory, DeviceUnavailable
 
 _log = logging.getLogger(__name__)
@@ -39,16 +40,25 @@ class SharedEngine:
 
     def __init__(self, library: Library, engine: EngineFile, number: int) -> None:
         use_gpu(number)
-        self.library, self.lines = library, list[str]()
-        self._logger = collecting_logger(library.module, self.lines)
-        self._runtime = library.module.Runtime(self._logger)
-        loaded = self._runtime and self._runtime.deserialize_cuda_engine(engine.plan)
-        if not loaded:
+        self.library, kept = library, Said()
+        self._said = kept
+        self._logger = collecting_logger(library.module, lambda: kept.lines)
+        loaded = None
+        # So its bindings say that the library made no runtime.
+        with suppress(TypeError):
+            self._runtime = library.module.Runtime(self._logger)
+            loaded = self._runtime.deserialize_cuda_engine(engine.plan)
+        if loaded is None:
             said = "; ".join(self.lines[:2]) or "it does not say why"
             asked = f"gpu:{number} for an engine of {engine.key.model}"
             found = f"{library.name} {library.version}, which cannot load it: {said}"
             raise DeviceUnavailable(asked, found)
         self.engine: Any = loaded
+
+    @property
+    def lines(self) -> list[str]:
+        """Give the errors that were said on the calling thread, which lanes do not share."""
+        return self._said.lines
 
     def context(self, profile: int, place: CudaPlace) -> Any:
         """Make a context for one profile, with memory of its own.
@@ -60,10 +70,7 @@ class SharedEngine:
         if hasattr(self.engine, "create_runtime_config"):
             config = self.engine.create_runtime_config()
             config.set_execution_context_allocation_strategy(strategy)
-            kinds = self.library.module.DynamicShapesKernelSpecializationStrategy
-            # What a graph records must be final; what comes once must not wait for a compiler.
-            chosen = kinds.EAGER if profile == USUAL else kinds.LAZY
-            config.dynamic_shapes_kernel_specialization_strategy = chosen
+            specialise(self.library.module, config, profile)
             context = self.engine.create_execution_context(config)
         else:
             context = self.engine.create_execution_context(strategy)
@@ -151,6 +158,16 @@ class TensorRtProgram:
         if "memory" in said.lower():
             raise DeviceOutOfMemory(said)
         raise RuntimeError(f"TensorRT failed: {said}")
+
+
+def specialise(module: Any, config: Any, profile: int) -> None:
+    """Say when kernels for new sizes are compiled; only the library for RTX does that at all."""
+    kinds = getattr(module, "DynamicShapesKernelSpecializationStrategy", None)
+    if kinds is None:
+        return
+    # What a graph records must be final; what comes once must not wait for a compiler.
+    chosen = kinds.EAGER if profile == USUAL else kinds.LAZY
+    config.dynamic_shapes_kernel_specialization_strategy = chosen
 
 
 def open_tensorrt_lane(shared: SharedEngine, sizes: LaneSizes, number: int) -> Lane:

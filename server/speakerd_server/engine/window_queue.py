@@ -153,7 +153,7 @@ class WindowQueue:
             self._length += 1
             self._maximum_length = max(self._maximum_length, self._length)
             self._rate.count(job.queued_at_s)
-            self._changed.notify()
+            self._wake_a_worker()
 
     def withdraw(self, future: asyncio.Future[Float32]) -> bool:
         """Cancel the future of a job that waits; False: a worker has it, or it is over."""
@@ -262,8 +262,11 @@ class WindowQueue:
         self._busy[line.model] += 1
         self._busy_with_long += batch.is_long
         if self._length:
-            self._changed.notify()
+            self._wake_a_worker()
         return batch
+
+    def _wake_a_worker(self) -> None:
+        self._changed.notify(1 + self._removing)  # those that remove wait for the same
 
     def _drop_cancelled(self) -> None:
         for key, line in list(self._lines.items()):

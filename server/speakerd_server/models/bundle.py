@@ -24,15 +24,24 @@ def load_bundle(folder: Path) -> Bundle:
         ModelUnusable: A file is missing or the card is not as it must be.
         ModelDamaged: The ONNX file is not the one that the card describes.
     """
-    card = read_card(folder)
-    onnx_path = folder / ONNX_NAME
+    bundle = Bundle(read_card(folder), folder / ONNX_NAME)
+    verify(bundle)
+    return bundle
+
+
+def verify(bundle: Bundle) -> None:
+    """Check that a bundle's ONNX file is the one that its card describes.
+
+    Raises ModelUnusable where it cannot be read, and ModelDamaged.
+    """
+    path = bundle.onnx_path
     try:
-        digest = hashlib.sha256(onnx_path.read_bytes()).hexdigest()
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
-        raise ModelUnusable(folder, f"{ONNX_NAME} cannot be read ({error.strerror})") from error
-    if digest != card.sha256:
-        raise ModelDamaged(onnx_path, digest, card.sha256)
-    return Bundle(card, onnx_path)
+        problem = f"{path.name} cannot be read ({error.strerror})"
+        raise ModelUnusable(path.parent, problem) from error
+    if digest != bundle.card.sha256:
+        raise ModelDamaged(path, digest, bundle.card.sha256)
 
 
 def write_bundle(folder: Path, card: Card, onnx: bytes) -> Path:

@@ -16,7 +16,8 @@ from speakerd_server.errors import ProcessFailed
 from speakerd_server.processes.link import Link, LinkLost
 from speakerd_server.processes.messages import Stop
 
-_ENTRY = ("-m", "speakerd_server.processes.entry")
+_ENTRY = ("-P", "-m", "speakerd_server.processes.entry")
+"""Without -P, whatever lies in the folder where the daemon was started could be imported."""
 _PATIENCE_S = 10.0
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from speakerd_server.calls.loading import give_memory_back
 from speakerd_server.engine.batcher import Batcher
-from speakerd_server.errors import EngineDead, ModelRefused, SpeakerdError
+from speakerd_server.errors import EngineDead, ModelRefused
 from speakerd_server.processes.engine_port import EnginePort
 from speakerd_server.processes.entry import Ask
 from speakerd_server.processes.link import LinkLost
@@ -84,12 +84,7 @@ class EngineProcess:
             problem = f"its embeddings have {bundle.card.dim} values, at most {MOST_VALUES} can be"
             raise ModelRefused(reference, problem)
         settings, device = self._begin.settings, self._begin.device
-        try:
-            lanes = await asyncio.to_thread(self._open_lanes, bundle, device, settings)
-        except ModelRefused:
-            raise
-        except SpeakerdError as error:
-            raise ModelRefused.because_of(reference, error) from error
+        lanes = await asyncio.to_thread(self._open_lanes, bundle, device, settings)
         key = f"{reference} #{order.number}"
         await self._batcher.add(key, lanes, bundle.card.samples_per_chunk, name=reference)
         self._keys[order.number] = key

@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -54,13 +55,13 @@ def _kind(name: str) -> Callable[[Ask], Process]:
 
 
 async def _live(kind: Callable[[Ask], Process], descriptor: int) -> None:
-    stopping = asyncio.Event()
+    stopping, supervisor = asyncio.Event(), os.getppid()
     folder: Path | None = None
     begun = False
 
     def orphaned() -> None:
         """End, for nobody could stop this process, and another daemon may be started."""
-        if folder is not None:
+        if folder is not None and _has_ended(supervisor):
             shutil.rmtree(folder, ignore_errors=True)  # the supervisor no longer can
         os._exit(1)
 
@@ -85,6 +86,15 @@ async def _live(kind: Callable[[Ask], Process], descriptor: int) -> None:
     if begun:
         await process.close()
     os._exit(0)
+
+
+def _has_ended(parent: int) -> bool:
+    """Tell whether the parent has; an ending one lets go of its connections a moment before."""
+    for _ in range(50):
+        if os.getppid() != parent:
+            return True
+        time.sleep(0.02)
+    return False
 
 
 if __name__ == "__main__":

@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from prometheus_client.multiprocess import mark_process_dead
-
 from speakerd_server import metrics
 from speakerd_server.calls.places import Places
 from speakerd_server.config import Settings
+from speakerd_server.metrics_page import count_as_ended
 from speakerd_server.processes.arena import mapped, shared_file
 from speakerd_server.processes.child import Child
 from speakerd_server.processes.link import LinkLost
@@ -257,7 +256,7 @@ class Fleet:
     def _clear_up(self, child: Child) -> None:
         """Take back what a process that has ended left in the hands of others."""
         metrics.RESTARTS.labels(child.kind).inc()
-        mark_process_dead(child.pid, str(self.metrics_folder))  # type: ignore[no-untyped-call]
+        count_as_ended(self.metrics_folder, child.pid)
         if child.kind == "worker":
             Places.clear(self.counts, self.workers.index(child))
             # A model may be being loaded, for which no front end should be waited with.

@@ -10,17 +10,20 @@ from dataclasses import replace
 from typing import Any
 
 from speakerd_server.calls.administration import ModelState, ModelStatus, ServerState
-from speakerd_server.calls.loading import check_default, found_for_loading
+from speakerd_server.calls.finishing import finished
+from speakerd_server.calls.loading import check_default, found_for_loading, refused_by_name
 from speakerd_server.calls.places import Places
 from speakerd_server.calls.sessions import LiveSession
 from speakerd_server.engine.statistics import EngineStatistics
 from speakerd_server.errors import Draining, ModelRefused, StoreUnavailable
+from speakerd_server.processes.child import Child
 from speakerd_server.processes.fleet import PATIENCE_S, Fleet
 from speakerd_server.processes.link import LinkLost
 from speakerd_server.processes.messages import (
     AdminCall,
     DrainNow,
     SessionsNow,
+    Statistics,
     StatisticsNow,
     Unused,
     Uses,
@@ -50,8 +53,9 @@ class FleetAdministration:
         fleet = self._fleet
         done = [one for work in (await self._work()).values() for one in work]
         try:
-            speakers = await self._enrolments.count()
-        except StoreUnavailable:
+            async with asyncio.timeout(PATIENCE_S):
+                speakers = await self._enrolments.count()
+        except (StoreUnavailable, TimeoutError):
             speakers = 0
         return ServerState(
             started_unix_s=self._started_unix_s,
@@ -60,7 +64,7 @@ class FleetAdministration:
             live_streams=Places.streams_in(fleet.counts),
             maximum_streams=fleet.settings.calls.maximum_streams,
             queued_windows=sum(one.queued_windows for one in done),
-            maximum_queued_windows=fleet.settings.engine.queue_windows,
+            maximum_queued_windows=fleet.settings.engine.queue_windows * len(fleet.engines),
             windows_embedded=sum(one.windows_embedded for one in done),
             speakers=speakers,
             draining=fleet.draining,
@@ -81,7 +85,7 @@ class FleetAdministration:
 
     async def load_model(self, reference: str, device: str, *, make_default: bool) -> ModelState:
         """See Administration."""
-        return await asyncio.shield(self._load(reference, device, make_default))
+        return await finished(self._load(reference, device, make_default))
 
     async def _load(self, reference: str, device: str, make_default: bool) -> ModelState:
         fleet, models = self._fleet, self._fleet.models
@@ -95,7 +99,10 @@ class FleetAdministration:
             load_s = 0.0
             if known is None:
                 begun_s = time.monotonic()
-                hosted = await models.load(bundle, device, fleet.engines, make_default=make_default)
+                with refused_by_name(bundle):
+                    hosted = await models.load(
+                        bundle, device, fleet.engines, make_default=make_default
+                    )
                 load_s = time.monotonic() - begun_s
             elif known.card.sha256 != bundle.card.sha256:
                 problem = "another file of that name and version is loaded; unload it first"
@@ -111,7 +118,7 @@ class FleetAdministration:
     async def unload_model(self, reference: str) -> ModelState:
         """See Administration."""
         # The front end that asks may die before every other has been told.
-        return await asyncio.shield(self._unload(reference))
+        return await finished(self._unload(reference))
 
     async def _unload(self, reference: str) -> ModelState:
         fleet, models = self._fleet, self._fleet.models
@@ -165,25 +172,33 @@ class FleetAdministration:
         raise ValueError(f"nobody answers {question}")
 
     async def _work(self) -> dict[int, list[EngineStatistics]]:
-        """Ask every engine what it did, by model; one that is down or stands still did nothing."""
+        """Ask every engine what it did, by model; one that is down did nothing."""
+        engines = self._fleet.engines
+        answers = await asyncio.gather(*(self._done_by(child) for child in engines.values()))
         found: dict[int, list[EngineStatistics]] = {}
-        for name, child in self._fleet.engines.items():
-            device, dead = name.removeprefix("engine "), "its process is down"
-            done = None
+        for name, done in zip(engines, answers, strict=True):
+            for number, one in done.items():
+                device = name.removeprefix("engine ")
+                found.setdefault(number, []).append(replace(one, device=device))
+        return found
+
+    async def _done_by(self, child: Child) -> Statistics:
+        dead = "its process is down"
+        if child.ready:
             try:
                 async with asyncio.timeout(PATIENCE_S):
-                    done = await child.ask(StatisticsNow()) if child.ready else None
+                    done: Statistics = await child.ask(StatisticsNow())
+                    return done
             except LinkLost:
                 pass
             except TimeoutError:
                 dead = "its process does not answer"
-            if done is None:
-                down = EngineStatistics(device=device, dead=dead)
-                every = self._fleet.models.every.values()
-                done = {hosted.number: down for hosted in every if name in hosted.rates}
-            for number, one in done.items():
-                found.setdefault(number, []).append(replace(one, device=device))
-        return found
+        every = self._fleet.models.every.values()
+        return {
+            hosted.number: EngineStatistics(dead=dead)
+            for hosted in every
+            if child.name in hosted.rates
+        }
 
     def _state(
         self,

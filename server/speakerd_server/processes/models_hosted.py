@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,12 +14,15 @@ from speakerd_server.calls.models import LoadedModel, Models, VersionPolicy
 from speakerd_server.cards import Bundle
 from speakerd_server.engine.statistics import EngineStatistics
 from speakerd_server.engine.window_queue import Taken
-from speakerd_server.errors import Draining, ModelRefused
+from speakerd_server.errors import Draining, ModelRefused, StartFailed
+from speakerd_server.models.bundle import verify
 from speakerd_server.models.choice import ModelSettings
 from speakerd_server.processes.child import Child
 from speakerd_server.processes.link import LinkLost
 from speakerd_server.processes.messages import Hosted, Loaded, LoadOrder, ModelsNow, UnloadOrder
 from speakerd_server.values import Float32, Window
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, eq=False)
@@ -79,7 +83,7 @@ class HostedModels:
         return next(one for one in self.every.values() if one.entry is entry)
 
     async def load_at_start(self, engines: Mapping[str, Child]) -> None:
-        """Load the models of the settings; raises StartFailed and ModelRefused."""
+        """Load the models of the settings; raises what bundles_at_start and `load` do."""
         for bundle in await asyncio.to_thread(bundles_at_start, self._settings):
             await self.load(bundle, "", engines)
 
@@ -93,7 +97,7 @@ class HostedModels:
     ) -> HostedModel:
         """Load a model on all engines of its device; calls can name it when they are told.
 
-        Raises ModelRefused, and then no engine has it.
+        Raises ModelRefused, or what an engine has raised, and then no engine has it.
         """
         reference = f"{bundle.card.identity.name}/{bundle.card.identity.version}"
         device = device or placement_of(bundle.card, self._settings)
@@ -127,9 +131,19 @@ class HostedModels:
         return hosted
 
     async def load_again(self, child: Child) -> None:
-        """Load all models of an engine that was started again; raises what loading does."""
+        """Load all models of an engine that was started again; raises what loading does.
+
+        One whose file is not what it was is left out: the other engines have the one that it was.
+        """
         for hosted in list(self.every.values()):
             if hosted.device in ("", self._devices[child.name]):
+                try:
+                    await asyncio.to_thread(verify, hosted.bundle)
+                except StartFailed as error:
+                    extra = {"which": child.name, "cause": str(error)}
+                    _log.error("model left out", extra=extra)
+                    hosted.rates.pop(child.name, None)
+                    continue
                 loaded = await child.ask(LoadOrder(hosted.bundle, hosted.number))
                 hosted.rates[child.name] = loaded.windows_per_s
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from speakerd_server.calls.finishing import finished
 from speakerd_server.errors import StoreBusy, StoreInterrupted, StoreUnavailable
 from speakerd_server.processes.link import Link, LinkLost
 from speakerd_server.processes.store_port import CHANGES, Forget, StoreCall
@@ -94,7 +95,7 @@ class RemoteEnrolments:
     ) -> Enrolled:
         """See Enrolments."""
         change = self._ask_disk("enrol", domain, speaker_id, recording, display_name)
-        enrolled: Enrolled = await asyncio.shield(change)
+        enrolled: Enrolled = await finished(change)
         return enrolled
 
     async def update(
@@ -108,12 +109,12 @@ class RemoteEnrolments:
         change = self._ask_disk(
             "update", domain, speaker_id, display_name, tuple(remove_recording_ids)
         )
-        speaker: Speaker = await asyncio.shield(change)
+        speaker: Speaker = await finished(change)
         return speaker
 
     async def delete(self, domain: str, speaker_id: str) -> int:
         """See Enrolments."""
-        return int(await asyncio.shield(self._ask_disk("delete", domain, speaker_id)))
+        return int(await finished(self._ask_disk("delete", domain, speaker_id)))
 
     async def speaker(self, domain: str, speaker_id: str) -> Speaker:
         """See Enrolments."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from speakerd_server.calls.enrolments import Enrolments
+from speakerd_server.calls.finishing import finished
 from speakerd_server.errors import StoreBusy
 from speakerd_server.processes.link import Link, LinkLost
 
@@ -69,7 +70,7 @@ class StorePort:
     async def _answer(self, call: StoreCall) -> Any:
         if call.method in CHANGES:
             # Begun, it is finished though who asked is gone, and everyone must hear of it.
-            return await asyncio.shield(self._change(call))
+            return await finished(self._change(call))
         if call.method not in READS:
             raise ValueError(f"{call.method} is nothing that a store does")
         return await getattr(self._enrolments, call.method)(*call.arguments)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
+import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from speakerd_server.calls.places import Places
 from speakerd_server.config import Settings
 from speakerd_server.engine.cpu import processors
 from speakerd_server.errors import AddressUnavailable, SettingInvalid
-from speakerd_server.life import Addresses, quiet_or_again, stop_on_signals
+from speakerd_server.life import Addresses, quiet_or_again, stop_on_signals, unless_stopped
 from speakerd_server.metrics_page import serve_metrics_of_all
 from speakerd_server.processes.fleet import Fleet, Programs
 from speakerd_server.processes.fleet_administration import FleetAdministration
@@ -23,6 +26,9 @@ from speakerd_server.processes.remote_store import RemoteEnrolments
 from speakerd_server.wire.server import host_and_port
 
 _log = logging.getLogger(__name__)
+
+_LONGEST_FOLDER_BYTES = 96
+"""A socket file's path has at most 107 bytes, and one here at most 11 behind the folder."""
 
 
 async def run(
@@ -35,34 +41,59 @@ async def run(
     check_workers(settings)
     stopping = asyncio.Event()
     held, address = hold_port(settings.server.address)
-    folder = Path(tempfile.mkdtemp(prefix="speakerd-"))
-    metrics_server = None
-    fleet = enrolments = None
-    try:
-        fleet = Fleet(settings, folder, address, programs or Programs())
-        enrolments = RemoteEnrolments(fleet.whereabouts.store, settings.calls.pending_store_changes)
-        fleet.operators = FleetAdministration(fleet, enrolments)
-        enrolments.open()
-        await fleet.start()
-        metrics_server, metrics_address = serve_metrics_of_all(
-            settings.server, fleet.metrics_folder
-        )
-        stop_on_signals(stopping)
-        announce(Addresses(address, metrics_address))
-        _log.info("serving", extra={"address": address, "metrics": metrics_address})
-        await stopping.wait()
-        await _drain(fleet, settings.server.drain_grace_s, stopping)
-    finally:
-        if metrics_server is not None:
-            metrics_server.shutdown()
-            metrics_server.server_close()
-        if enrolments is not None:
-            await enrolments.close()
-        if fleet is not None:
-            await fleet.stop()
-        held.close()
-        shutil.rmtree(folder, ignore_errors=True)
+    with held, private_folder() as folder:
+        metrics_server = None
+        fleet = enrolments = None
+        try:
+            fleet = Fleet(settings, folder, address, programs or Programs())
+            enrolments = RemoteEnrolments(
+                fleet.whereabouts.store, settings.calls.pending_store_changes
+            )
+            fleet.operators = FleetAdministration(fleet, enrolments)
+            metrics_server, metrics_address = serve_metrics_of_all(
+                settings.server, fleet.metrics_folder
+            )
+            enrolments.open()
+            stop_on_signals(stopping)
+            if await unless_stopped(fleet.start(), stopping):
+                announce(Addresses(address, metrics_address))
+                _log.info("serving", extra={"address": address, "metrics": metrics_address})
+                await stopping.wait()
+                await _drain(fleet, settings.server.drain_grace_s, stopping)
+        finally:
+            if metrics_server is not None:
+                metrics_server.shutdown()
+                metrics_server.server_close()
+            if enrolments is not None:
+                await enrolments.close()
+            if fleet is not None:
+                await fleet.stop()
     _log.info("stopped")
+
+
+@contextmanager
+def private_folder() -> Iterator[Path]:
+    """Make the folder of a daemon's sockets and counts, and remove it at the end.
+
+    It is locked: who cleans up what is old in such places, as systemd-tmpfiles does, lets it be.
+    Raises SettingInvalid where none can be.
+    """
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="speakerd-"))
+    except OSError as error:
+        problem = f"no folder for the daemon's socket files can be made ({error.strerror})"
+        raise SettingInvalid("TMPDIR", "the environment", problem) from None
+    if len(os.fsencode(folder)) > _LONGEST_FOLDER_BYTES:
+        folder.rmdir()
+        problem = f"{folder.parent} is too long for socket files; name a shorter folder"
+        raise SettingInvalid("TMPDIR", "the environment", problem)
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        yield folder
+    finally:
+        os.close(lock)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def check_workers(settings: Settings) -> None:
@@ -105,12 +136,12 @@ def hold_port(address: str) -> tuple[socket.socket, str]:
 
 
 async def _drain(fleet: Fleet, grace_s: float, stopping: asyncio.Event) -> None:
+    stopping.clear()
     calls = Places.open_calls_in(fleet.counts)
     _log.info("draining", extra={"open_calls": calls, "grace_s": grace_s})
     fleet.draining = fleet.stopping = True
     await fleet.tell_workers(DrainNow(draining=True, stopping=True))
     await fleet.tell_health()
-    stopping.clear()
     await quiet_or_again(fleet.quiet(), stopping, grace_s)
     calls = Places.open_calls_in(fleet.counts)
     if calls:

@@ -95,10 +95,10 @@ class EnrollmentService(enrollment_pb2_grpc.EnrollmentServiceServicer):
 
     async def _stream_enroll(self, requests: AsyncIterator[Any], call: edge.Call) -> None:
         limits = self._serving.settings
-        with self._serving.stream_place():
+        with self._serving.places.stream():
             config = await edge.config_of(requests, limits.idle_timeout_s)
             call.named(config.request_id)
-            with self._serving.models.held(config.model) as model:
+            with self._serving.live_model(config.model) as model:
                 enrolling = await self._enrolling(config, model, call.request_id)
                 opened = pb.StreamEnrollResponse(opened=enrolling.settings())
                 with self._serving.sessions.opened(**enrolling.session()) as entry:

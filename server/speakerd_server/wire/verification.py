@@ -89,10 +89,10 @@ class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
 
     async def _stream_verify(self, requests: AsyncIterator[Any], call: edge.Call) -> None:
         limits = self._serving.settings
-        with self._serving.stream_place():
+        with self._serving.places.stream():
             config = await edge.config_of(requests, limits.idle_timeout_s)
             call.named(config.request_id)
-            with self._serving.models.held(config.model) as model:
+            with self._serving.live_model(config.model) as model:
                 verification = await self._verification(config, model, call.request_id)
                 opened = pb.StreamVerifyResponse(opened=verification.settings())
                 with self._serving.sessions.opened(**verification.session()) as entry:
