@@ -15,6 +15,7 @@ from speakerd_client.errors import AudioFileError, InvalidLoad, OutputUnusable
 from speakerd_client.load import capacity, runs
 from speakerd_client.load.capacity import CapacityResult, Wanted
 from speakerd_client.load.closed_result import ClosedResult
+from speakerd_client.load.kserve import FORMAT
 from speakerd_client.load.live_result import LiveResult
 from speakerd_client.load.plan import ClosedPlan, LivePlan
 from speakerd_client.load.sound import Track, tracks_of
@@ -35,6 +36,10 @@ _UTTERANCE_S = 2.0
 _OF_STREAMS: tuple[str, ...] = (
     *("find_capacity", "streams", "message_ms", "jitter_ms", "update_interval"),
     *("lag_ms", "resolution"),
+)
+_OF_DAEMONS = (
+    *("closed_loop", "encoding", "rate", "samples_per_chunk"),
+    *("speaker", "domain", "maximum_speech"),
 )
 _OF_CLAIMS = ("speaker", "domain", "maximum_speech")
 
@@ -64,6 +69,7 @@ def _not_started(command: Callable[P, int]) -> Callable[P, int]:
 def load(
     files: given.Files = None,
     closed_loop: given.ClosedLoop = None,
+    kserve: given.Kserve = None,
     find_capacity: given.FindCapacity = False,
     streams: given.Streams = None,
     concurrency: given.Concurrency = None,
@@ -99,9 +105,13 @@ def load(
     read = functools.partial(
         tracks_of, files or (), encoding=encoding, rate_hz=rate, channel=channel
     )
-    if closed_loop is not None:
-        numbers = _numbers(concurrency)
-        closed = ClosedPlan(address, closed_loop, numbers, seconds, settle or 0.0, **crew)
+    if kserve is not None:
+        read = functools.partial(read, encoding=FORMAT.encoding, rate_hz=FORMAT.sample_rate_hz)
+        if kserve == "http" and address == options.ADDRESS:
+            address = given.HTTP_ADDRESS
+    if closed_loop is not None or kserve is not None:
+        numbers, kind = _numbers(concurrency), closed_loop or f"kserve-{kserve}"
+        closed = ClosedPlan(address, kind, numbers, seconds, settle or 0.0, **crew)
         return _closed(closed, read(synthetic_s=_UTTERANCE_S), picture, in_json)
     many = given.MOST_TRIED if find_capacity else given.STREAMS
     pace = _or(message_ms, 100), _or(jitter_ms, 0.0)
@@ -178,9 +188,13 @@ def _call_options(
 
 def _refuse_idle(asked: dict[str, Any]) -> None:
     """Refuse options that this kind of load does nothing with; `asked` has all by name."""
-    kind = asked["closed_loop"]
+    kind, protocol = asked["closed_loop"], asked["kserve"]
     idle: tuple[str, ...]
-    if kind is not None:
+    if protocol is not None:
+        _refuse(asked, _OF_DAEMONS, "--kserve asks for whole embeddings, of float32le at 16000 Hz")
+        if protocol == "http":
+            _refuse(asked, ("connections",), "over HTTP each call at once has its own")
+    if kind is not None or protocol is not None:
         idle, why = _OF_STREAMS, "a closed loop sends whole recordings"
         if kind == "embed":
             _refuse(asked, _OF_CLAIMS, "an embedding is compared with nobody")

@@ -10,6 +10,8 @@ import typer
 from speakerd_client.audio import Encoding
 
 STREAMS, MOST_TRIED = 10, 1000
+HTTP_ADDRESS = "127.0.0.1:8000"
+"""Of --kserve http, where nothing else is given."""
 
 Files = Annotated[
     list[Path] | None,
@@ -23,6 +25,14 @@ ClosedLoop = Annotated[
     Literal["verify", "embed"] | None,
     typer.Option(
         "--closed-loop", help="Whole recordings in place of streams, each after the one before."
+    ),
+]
+Kserve = Annotated[
+    Literal["grpc", "http"] | None,
+    typer.Option(
+        "--kserve",
+        help="A closed loop of KServe v2 inference, as Triton has it: --address is any such"
+        " server's gRPC or HTTP port, --model its model.  [default: speaker]",
     ),
 ]
 FindCapacity = Annotated[

@@ -86,8 +86,8 @@ def _step_cells(step: Step) -> list[str]:
 def closed_report(result: ClosedResult) -> None:
     """Write what came of a closed loop."""
     say(f"CLOSED LOOP  {result.kind}, {result.seconds:g} s each, {result.settle_s:g} s not counted")
-    say(_sound(result.tracks))
-    names = ("concurrency", "per second", "audio s/s", "average ms", "p50", "p90", "p99", "max")
+    say(f"{_sound(result.tracks)}; throughput in answers per second, times in ms")
+    names = ("concurrency", "throughput", "audio s/s", "average", "p50", "p90", "p99", "max")
     rows = [
         [
             str(row.concurrency),

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-import grpc.aio
 from speakerd.v1.verification_pb2 import VerifyRequest
 
 from speakerd_client.audio import Audio
 from speakerd_client.errors import InvalidLoad, InvalidRequest
-from speakerd_client.load.channels import closed, connected
+from speakerd_client.load import kserve
+from speakerd_client.load.kserve_asking import asking_over_grpc, asking_over_http
 from speakerd_client.load.plan import ClosedPlan
 from speakerd_client.load.sound import Track
+from speakerd_client.load.unary import UnaryAsking
 from speakerd_client.requests import (
     ModelOptions,
     check_whole,
@@ -20,10 +21,7 @@ from speakerd_client.requests import (
     sendable,
     verification_config,
 )
-from speakerd_client.status import error_from, status_of
 
-ANSWER_S = 120.0
-"""Longest wait for the answer to a whole recording."""
 _SERVICE = "/speakerd.v1.VerificationService"
 
 
@@ -42,39 +40,6 @@ class Asking(Protocol):
 
     async def close(self) -> None:
         """Close the connections."""
-
-
-class UnaryAsking:
-    """An `Asking`: one rpc of a speakerd daemon, each track in turn."""
-
-    def __init__(
-        self, address: str, method: str, requests: Sequence[bytes], audio_s: Sequence[float]
-    ) -> None:
-        self._address, self._method = address, method
-        self._requests, self._audio_s = requests, audio_s
-        self._channels: list[grpc.aio.Channel] = []
-        self._calls: list[Any] = []
-
-    async def connect(self, connections: int) -> None:
-        """Open so many connections. Raises NotReachable."""
-        self._channels = await connected(self._address, connections)
-        self._calls = [channel.unary_unary(self._method) for channel in self._channels]
-
-    async def ask(self, number: int) -> float:
-        """Make request `number` and wait for its answer; gives its seconds of audio."""
-        call = self._calls[number % len(self._calls)]
-        place = number % len(self._requests)
-        try:
-            await call(self._requests[place], timeout=ANSWER_S)
-        except grpc.aio.AioRpcError as error:
-            trailers = tuple(error.trailing_metadata() or ())
-            status = status_of(error.code(), error.details(), trailers)
-            raise error_from(status, self._address) from error
-        return self._audio_s[place]
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await closed(self._channels)
 
 
 def _verifying(plan: ClosedPlan, tracks: Sequence[Track]) -> Asking:
@@ -111,5 +76,7 @@ def _unary(
 KINDS: Mapping[str, Callable[[ClosedPlan, Sequence[Track]], Asking]] = {
     "verify": _verifying,
     "embed": _embedding,
+    kserve.GRPC: asking_over_grpc,
+    kserve.HTTP: asking_over_http,
 }
 """Makes an `Asking` by the name of its kind. Each raises InvalidLoad for what it cannot send."""

@@ -18,6 +18,8 @@ WHOLE_SIGNAL = -1
 WHOLE_SIGNAL_S = 60.0
 """Longest stream that may be one window."""
 LARGEST_MESSAGE_BYTES = 1 << 20
+ONE_AT_A_TIME = frozenset({"kserve-http"})
+"""Kinds of request whose connections carry one at a time: each slot has its own."""
 STREAMS_PER_CONNECTION = 50
 """Half of what some servers and proxies allow on one HTTP/2 connection."""
 
@@ -106,6 +108,10 @@ class ClosedPlan:
             within("concurrency", concurrency, 1, MOST_STREAMS)
         _check_time(self.seconds, self.settle_s)
         _check_crew(self.connections, self.processes)
+
+    def wanted_connections(self, concurrency: int) -> int | None:
+        """Give how many connections are asked for at a concurrency; None: what is usual."""
+        return concurrency if self.kind in ONE_AT_A_TIME else self.connections
 
 
 def within(name: str, value: float, low: float, high: float, why: str = "") -> None:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from speakerd_client.client import AsyncClient
 from speakerd_client.errors import NotFound, NotOffered, NotReachable, SpeakerdError
 from speakerd_client.load.asking import KINDS
+from speakerd_client.load.kserve import KSERVE_KINDS
+from speakerd_client.load.kserve_probe import require_model
 from speakerd_client.load.plan import ClosedPlan, LivePlan
 from speakerd_client.load.sound import Track
 from speakerd_client.results import CallSettings
@@ -38,14 +40,17 @@ async def require_answer(plan: ClosedPlan, tracks: Sequence[Track]) -> None:
     """Ask once, with the first track; that this one is refused is left to the load to count.
 
     Raises:
-        InvalidLoad: The track cannot be sent whole.
+        InvalidLoad: The track cannot be sent whole, or the model takes something else.
         SpeakerdError: No daemon answers, it does not offer this, or it knows no such speaker,
             model or domain.
     """
     asking = KINDS[plan.kind](plan, tracks[:1])
-    async with AsyncClient(plan.address, timeout_s=ANSWER_S) as client:
-        await client.health()
-        await _require_speaker(client, plan)
+    if plan.kind in KSERVE_KINDS:
+        await require_model(plan.kind, plan.address, plan.options.get("model", ""))
+    else:
+        async with AsyncClient(plan.address, timeout_s=ANSWER_S) as client:
+            await client.health()
+            await _require_speaker(client, plan)
     await asking.connect(1)
     try:
         await asking.ask(0)

@@ -66,7 +66,9 @@ async def run_closed(
     """Run a closed loop at each concurrency in turn; arguments and errors as in `run_live`."""
     stop = stop or asyncio.Event()
     for concurrency in plan.concurrencies:
-        connections = connections_of(plan.connections, concurrency, plan.processes)
+        connections = connections_of(
+            plan.wanted_connections(concurrency), concurrency, plan.processes
+        )
         check_descriptors(connections, plan.processes)
     await require_answer(plan, tracks)
     tallies: list[ClosedTally] = []
@@ -74,7 +76,7 @@ async def run_closed(
         for concurrency in plan.concurrencies:
             if stop.is_set():
                 break
-            shares = _shares(concurrency, plan.connections, plan.processes)
+            shares = _shares(concurrency, plan.wanted_connections(concurrency), plan.processes)
             orders = [
                 ClosedOrder(first, plan.processes, concurrency, connections)
                 for first, connections in enumerate(shares)
