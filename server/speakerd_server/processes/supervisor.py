@@ -16,6 +16,7 @@ from pathlib import Path
 from speakerd_server.calls.places import Places
 from speakerd_server.config import Settings
 from speakerd_server.engine.cpu import processors
+from speakerd_server.engine.devices import parse_device
 from speakerd_server.errors import AddressUnavailable, SettingInvalid
 from speakerd_server.life import Addresses, quiet_or_again, stop_on_signals, unless_stopped
 from speakerd_server.metrics_page import serve_metrics_of_all
@@ -39,6 +40,7 @@ async def run(
     Raises SpeakerdError when the daemon cannot start.
     """
     check_workers(settings)
+    check_devices(settings)
     stopping = asyncio.Event()
     held, address = hold_port(settings.server.address)
     with held, private_folder() as folder:
@@ -105,6 +107,15 @@ def check_workers(settings: Settings) -> None:
             f" other; set it to {cores} or fewer"
         )
         raise SettingInvalid("server.workers", "the settings", problem)
+
+
+def check_devices(settings: Settings) -> None:
+    """Raise SettingInvalid for a GPU that is there twice; its lanes are what share it."""
+    gpus = [one for one in map(parse_device, settings.engine.devices) if one.gpu is not None]
+    for gpu in gpus:
+        if gpus.count(gpu) > 1:
+            problem = f"{gpu} is there twice; name each GPU once, `gpu.lanes` is how many share it"
+            raise SettingInvalid("engine.devices", "the settings", problem)
 
 
 def hold_port(address: str) -> tuple[socket.socket, str]:
