@@ -12,7 +12,7 @@ SpeakerdError
 ├── NotPossible                  ModelMismatch  NotEnoughSpeech  TooManyRecordings
 │                                ModelRefused  ModelIsDefault
 ├── Exhausted                    TooManyStreams  TooManyCalls  EngineBusy  EngineQueueFull
-│                                StoreFull  StoreBusy
+│                                StoreFull  StoreBusy  ModelsBusy
 ├── NotAvailable                 Draining  EngineDead  EngineLost  DeviceLost  StoreUnavailable
 │                                StoreInterrupted  ErasureIncomplete
 ├── TooSlow                      StreamIdle  ClientNotReading
@@ -512,6 +512,16 @@ class StoreBusy(Exhausted):
     def __init__(self, limit: int) -> None:
         self.limit = limit
         super().__init__(f"{limit} changes wait for the enrolment store, the most; try later")
+
+
+class ModelsBusy(Exhausted):
+    """Too many changes of the loaded models wait for each other."""
+
+    reason = "MODELS_BUSY"
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        super().__init__(f"{limit} changes of the loaded models wait, the most; try later")
 
 
 class Draining(NotAvailable):
