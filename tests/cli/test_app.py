@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 
 import pytest
@@ -11,7 +12,8 @@ from speakerd_server.life import Addresses
 
 @pytest.mark.parametrize("arguments", ["--workers=300", "--workers 300", "--server-workers=300"])
 def test_workers_can_be_given_by_a_short_flag_too(arguments: str) -> None:
-    ended = CliRunner().invoke(app.speakerd, ["serve", *arguments.split()])
+    unset: dict[str, str | None] = {key: None for key in os.environ if key.startswith("SPEAKERD_")}
+    ended = CliRunner(env=unset).invoke(app.speakerd, ["serve", *arguments.split()])
     assert ended.exit_code == 2
     assert "server.workers" in ended.output
     assert "300 is not between 1 and 256" in ended.output
