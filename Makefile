@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q -q
 MANIFESTS := constraints.txt protos/pyproject.toml server/pyproject.toml client/pyproject.toml
 
-.PHONY: demo setup setup-dev setup-export protos fmt check test test-export bench clean
+.PHONY: demo setup setup-dev setup-export setup-triton protos fmt check test test-export \
+	test-triton bench clean
 
 demo: setup
 	@$(BIN)/python deploy/demo/demo.py
@@ -13,6 +14,7 @@ demo: setup
 setup: $(VENV)/.setup
 setup-dev: $(VENV)/.setup-dev
 setup-export: $(VENV)/.setup-export
+setup-triton: $(VENV)/.setup-triton
 
 $(VENV)/.setup: $(MANIFESTS) deploy/install.sh
 	@echo "setting up $(VENV) (once, about a minute)"
@@ -31,6 +33,11 @@ $(VENV)/.setup-export: $(VENV)/.setup-dev
 	@$(PIP) install -c constraints.txt -e "./server[export]"
 	@touch $@
 
+$(VENV)/.setup-triton: $(VENV)/.setup-dev
+	@echo "adding NVIDIA's Triton to $(VENV)"
+	@$(PIP) install -c constraints.txt --no-deps --group triton
+	@touch $@
+
 protos: setup-dev
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python protos/generate.py
 
@@ -47,10 +54,13 @@ check: setup-dev
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python protos/generate.py --check
 
 test: setup-dev
-	$(BIN)/python -m pytest -m "not export" $(ARGS)
+	$(BIN)/python -m pytest -m "not export and not triton" $(ARGS)
 
 test-export: setup-export
 	$(BIN)/python -m pytest -m export $(ARGS)
+
+test-triton: setup-triton
+	$(BIN)/python -m pytest -m triton $(ARGS)
 
 bench: setup-export
 	for bench in tests/bench/bench_*.py tests/bench/calibrate.py; do $(BIN)/python $$bench || exit 1; done

@@ -26,9 +26,9 @@ def generate(into: Path) -> None:
     outputs = [f"--{kind}_out={into}" for kind in ("python", "mypy", "grpc_python", "mypy_grpc")]
     if protoc.main(["protoc", f"-I{HERE}", f"-I{well_known}", *outputs, *sources]) != 0:
         sys.exit("protoc failed; its message is above")
-    for package in (into / "speakerd" / "v1",):
+    for package in (into / "speakerd" / "v1", into / "speakerd" / "kserve"):
         (package / "__init__.py").write_text('"""Wire types, generated: see protos/."""\n')
-        (package.parent / "py.typed").touch()
+    (into / "speakerd" / "py.typed").touch()
 
 
 def stale(fresh: Path, committed: Path) -> list[str]:

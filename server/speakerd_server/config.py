@@ -19,9 +19,11 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from speakerd_server.calls.inference_catalog import KserveSettings
 from speakerd_server.calls.serving import CallSettings
-from speakerd_server.engine.batcher import EngineSettings
+from speakerd_server.engine.engine_settings import EngineSettings
 from speakerd_server.engine.gpu_settings import GpuSettings
+from speakerd_server.engine.remote_settings import RemoteSettings
 from speakerd_server.errors import SettingInvalid
 from speakerd_server.logs import LogSettings
 from speakerd_server.models.choice import ModelSettings
@@ -59,8 +61,12 @@ class Settings:
     """How windows are embedded."""
     gpu: GpuSettings = field(default_factory=GpuSettings)
     """How GPUs are used."""
+    remote: RemoteSettings = field(default_factory=RemoteSettings)
+    """How engines elsewhere are asked."""
     store: StoreSettings = field(default_factory=StoreSettings)
     """Where voiceprints are kept."""
+    kserve: KserveSettings = field(default_factory=KserveSettings)
+    """How KServe's inference protocol is served."""
     logs: LogSettings = field(default_factory=LogSettings)
     """What is logged."""
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from speakerd_server.calls.administration import LocalAdministration
 from speakerd_server.calls.enrolments import LocalEnrolments
+from speakerd_server.calls.inference import Inference
 from speakerd_server.calls.loading import LocalLoader, bundles_at_start
 from speakerd_server.calls.models import Models, VersionPolicy
 from speakerd_server.calls.serving import Serving
@@ -40,7 +41,12 @@ async def run(
     """
     stopping = asyncio.Event()
     (device,) = settings.engine.devices
-    batcher = batcher_of(device, settings, lambda error: _engine_died(server, error))
+    batcher = batcher_of(
+        device,
+        settings,
+        lambda error: _engine_died(server, error),
+        lambda cause: _engine_away(serving, server, cause),
+    )
     store = EnrolmentStore(settings.store, settings.calls.domains)
     enrolments = LocalEnrolments(store, settings.calls.pending_store_changes)
     loader = LocalLoader(
@@ -51,14 +57,15 @@ async def run(
     administration = LocalAdministration(
         serving, loader, settings.model, lambda well: server.tell_health(serving=well)
     )
-    server = GrpcServer(serving, administration, settings.server)
+    inference = Inference(serving, administration, settings.kserve, settings.model.folder)
+    server = GrpcServer(serving, administration, inference, settings.server)
     metrics_server = None
     try:
         for bundle in bundles_at_start(settings.model):
             models.add(await loader.load(bundle, ""))
         metrics_server, metrics_address = serve_metrics(settings.server)
         address = await server.start()
-        await server.tell_health(serving=True)
+        await server.tell_health(serving=batcher.away is None)
         stop_on_signals(stopping)
         announce(Addresses(address, metrics_address))
         _log.info("serving", extra={"address": address, "metrics": metrics_address})
@@ -89,7 +96,19 @@ async def _drain(
 
 def _engine_died(server: GrpcServer, error: EngineDead) -> None:
     _log.error("engine died", extra={"cause": error.cause})
-    task = asyncio.ensure_future(server.tell_health(serving=False))
+    _tell_health(server, serving=False)
+
+
+def _engine_away(serving: Serving, server: GrpcServer, cause: str | None) -> None:
+    if cause is None:
+        _log.info("engine is there")
+    else:
+        _log.error("engine is away", extra={"cause": cause})
+    _tell_health(server, serving=cause is None and not serving.places.draining)
+
+
+def _tell_health(server: GrpcServer, *, serving: bool) -> None:
+    task = asyncio.ensure_future(server.tell_health(serving=serving))
     _background.add(task)
     task.add_done_callback(_background.discard)
 

@@ -7,6 +7,7 @@ SpeakerdError
 │   ├── AudioIncompleteSample  AudioNotFinite  AudioOutOfRange  AudioWithoutVoice
 │   ├── EncodingUnsupported  SampleRateUnsupported
 │   ├── SamplesPerChunkInvalid  PolicyInvalid  ScaleUnavailable
+│   ├── TensorInvalid  BatchSizeInvalid  InferenceUnsupported
 │   └── SpeakerIdInvalid  PageTokenInvalid  FieldInvalid
 ├── NotFound                     ModelUnknown  DomainUnknown  SpeakerUnknown  RecordingUnknown
 ├── NotPossible                  ModelMismatch  NotEnoughSpeech  TooManyRecordings
@@ -14,13 +15,14 @@ SpeakerdError
 ├── Exhausted                    TooManyStreams  TooManyCalls  EngineBusy  EngineQueueFull
 │                                StoreFull  StoreBusy  ModelsBusy
 ├── NotAvailable                 Draining  EngineDead  EngineLost  DeviceLost  StoreUnavailable
-│                                StoreInterrupted  ErasureIncomplete
+│                                StoreInterrupted  ErasureIncomplete  RemoteEngineUnavailable
 ├── TooSlow                      StreamIdle  ClientNotReading
 ├── EngineFailed                 BatchFailed  EmbeddingInvalid  DeviceOutOfMemory
 ├── StoreCorrupt
 ├── StartFailed                  SettingInvalid  ModelDamaged  ModelUnusable  AddressUnavailable
 │                                StoreUnusable  DeviceUnavailable  OnnxRuntimeTwice  ProcessFailed
 │                                EngineFileRefused  EngineFileMissing  EngineBuildFailed
+│                                RemoteEngineRefused
 └── JobFailed                    a command over files cannot do its work
     ├── ExtraMissing  OutputUnusable  OptionInvalid
     ├── ListInvalid  AudioFileUnusable  VectorsUnusable
@@ -333,6 +335,39 @@ class FieldInvalid(InvalidInput):
         super().__init__(f"{field}: {problem}")
 
 
+class TensorInvalid(InvalidInput):
+    """A tensor of an inference request has a wrong name, datatype, shape or size."""
+
+    reason = "TENSOR_INVALID"
+
+    def __init__(self, name: str, problem: str) -> None:
+        self.name, self.field = name, name
+        super().__init__(f"{problem} (tensor '{name}')")
+
+
+class BatchSizeInvalid(InvalidInput):
+    """An inference request has no utterances, or more than one may have."""
+
+    reason = "BATCH_SIZE_INVALID"
+    field = "shape"
+
+    def __init__(self, model: str, size: int, limit: int) -> None:
+        self.model, self.size, self.limit = model, size, limit
+        super().__init__(
+            f"inference request batch-size must be from 1 to {limit} for '{model}', it is {size}"
+        )
+
+
+class InferenceUnsupported(InvalidInput):
+    """An inference request asks for an extension that is not there."""
+
+    reason = "INFERENCE_UNSUPPORTED"
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        super().__init__(f"{what}: this server does not support that")
+
+
 class ModelUnknown(NotFound):
     """No such model is loaded, or there to be loaded."""
 
@@ -342,6 +377,14 @@ class ModelUnknown(NotFound):
     def __init__(self, name: str, known: Sequence[str], what: str = "is loaded") -> None:
         self.name = name
         super().__init__(f"no model {name!r} {what}; there is {', '.join(known)}")
+
+    @classmethod
+    def for_inference(cls, name: str, version: str = "") -> ModelUnknown:
+        """Say that no model of that name and version answers inference requests, as Triton does."""
+        error = cls(name, ())
+        which = f"'{name}' version {version}" if version else f"'{name}'"
+        error.args = (f"Request for unknown model: {which} is not found",)
+        return error
 
 
 class DomainUnknown(NotFound):
@@ -565,6 +608,26 @@ class EngineLost(NotAvailable):
         super().__init__(
             f"{name} ended before it had embedded this audio; it is being started again,"
             " send the call once more"
+        )
+
+
+class RemoteEngineUnavailable(NotAvailable):
+    """The server that embeds for this daemon is away, or did not answer in time."""
+
+    reason = "REMOTE_ENGINE_UNAVAILABLE"
+
+    def __init__(self, address: str, cause: str) -> None:
+        self.address, self.cause = address, cause
+        super().__init__(
+            f"the engine at {address} did not embed this audio ({cause}); send the call once more"
+        )
+
+    @property
+    def told(self) -> str:
+        """The same without the daemon's network."""
+        return (
+            "the engine that embeds for this daemon is not there or too slow now; send the call"
+            " once more"
         )
 
 
@@ -794,6 +857,16 @@ class EngineFileMissing(StartFailed):
     def __init__(self, path: Path, command: str) -> None:
         self.path, self.command = path, command
         super().__init__(f"there is no engine file {path}; build it: {command}")
+
+
+class RemoteEngineRefused(StartFailed):
+    """A server that is to embed cannot be reached, or has another model."""
+
+    reason = "REMOTE_ENGINE_REFUSED"
+
+    def __init__(self, address: str, problem: str) -> None:
+        self.address, self.problem = address, problem
+        super().__init__(f"the engine at {address} cannot be used: {problem}")
 
 
 class EngineBuildFailed(StartFailed):

@@ -20,6 +20,9 @@ WINDOWS_EMBEDDED = Counter(
 WINDOWS_WITHOUT_VARIANCE = Counter(
     "speakerd_windows_without_variance_total", "Windows left out because nothing varies in them"
 )
+LOUD_SAMPLES = Counter(
+    "speakerd_loud_samples_total", "Samples of inference requests outside of [-1, 1]"
+)
 BATCH_WINDOWS = Histogram(
     "speakerd_batch_windows",
     "Windows in one batch",

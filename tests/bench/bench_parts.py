@@ -29,8 +29,9 @@ from speakerd_server.calls.enrolments import LocalEnrolments
 from speakerd_server.calls.models import LoadedModel, Models
 from speakerd_server.calls.serving import CallSettings, Serving
 from speakerd_server.decision import policy_for
-from speakerd_server.engine.batcher import Batcher, EngineSettings
+from speakerd_server.engine.batcher import Batcher
 from speakerd_server.engine.engine import ModelEngine
+from speakerd_server.engine.engine_settings import EngineSettings
 from speakerd_server.engine.lanes import Lanes
 from speakerd_server.models.bundle import load_bundle, shipped_bundle
 from speakerd_server.pipeline import Heard

@@ -16,8 +16,9 @@ from speakerd_server.calls.loading import (
     refused_by_name,
 )
 from speakerd_server.cards import Bundle
-from speakerd_server.engine.batcher import Batcher, EngineSettings
+from speakerd_server.engine.batcher import Batcher
 from speakerd_server.engine.cpu import cpu_lanes
+from speakerd_server.engine.engine_settings import EngineSettings
 from speakerd_server.engine.lanes import Lanes
 from speakerd_server.errors import (
     DeviceUnavailable,

@@ -7,7 +7,7 @@ import pytest
 from speakerd_server.calls.models import LoadedModel
 from speakerd_server.calls.serving import CallSettings, Serving
 from speakerd_server.config import load
-from speakerd_server.engine.batcher import EngineSettings
+from speakerd_server.engine.engine_settings import EngineSettings
 from speakerd_server.errors import EngineBusy, SettingInvalid
 from speakerd_server.processes.spread import Engines, RemoteEngine
 from support.administered import administered

@@ -19,6 +19,7 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc import StatusCode
 from grpc_health.v1 import health_pb2
 from prometheus_client.metrics import MetricWrapperBase
+from speakerd.kserve import inference_pb2
 from speakerd.v1 import admin_pb2, audio_pb2, enrollment_pb2, verification_pb2
 from speakerd_client.cli.app import app
 from speakerd_client.status import CONNECTION_LOST
@@ -42,10 +43,10 @@ FILES: list[Any] = [
 ]
 SERVICES = {
     service.full_name: service
-    for file in [*FILES, health_pb2.DESCRIPTOR]
+    for file in [*FILES, inference_pb2.DESCRIPTOR, health_pb2.DESCRIPTOR]
     for service in file.services_by_name.values()
 }
-OURS = [name for name in SERVICES if name.startswith("speakerd.")]
+OURS = [name for name in SERVICES if name.startswith(("speakerd.", "inference."))]
 RPCS = {method.name for name in OURS for method in SERVICES[name].methods}
 ENUM_VALUES = {
     value.name

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import asyncio
-import threading
+import time
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from speakerd_server.engine.batcher import EngineSettings
+from speakerd_server.engine.engine_settings import EngineSettings
 from speakerd_server.engine.fake import FakeBackend
 from speakerd_server.errors import EngineQueueFull
 from support.batching import (
@@ -38,12 +38,15 @@ async def test_statistics_say_what_was_done_for_each_kind_of_window() -> None:
 
 async def test_who_submits_can_learn_that_a_window_is_about_to_be_computed() -> None:
     async with busy(EngineSettings()) as (batcher, backend):
-        taken = threading.Event()
-        future = batcher.submit(MODEL, window(0), taken=taken.set)
-        assert not taken.is_set()
+        taken: list[tuple[float, int]] = []
+        future = batcher.submit(MODEL, window(0), taken=lambda *told: taken.append(told))
+        assert taken == []
+        begun_s = time.monotonic()
         backend.gate.release()
         await backend.wait_until_busy()
-        assert taken.is_set()
+        ((at_s, windows),) = taken
+        assert begun_s <= at_s <= time.monotonic()
+        assert windows == 1
         backend.gate.release()
         await future
 

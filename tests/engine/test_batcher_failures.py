@@ -5,7 +5,8 @@ import threading
 
 import numpy as np
 import pytest
-from speakerd_server.engine.batcher import Batcher, EngineSettings
+from speakerd_server.engine.batcher import Batcher
+from speakerd_server.engine.engine_settings import EngineSettings
 from speakerd_server.engine.fake import FakeBackend
 from speakerd_server.engine.lanes import Lanes
 from speakerd_server.errors import BatchFailed, Draining, EngineDead

@@ -4,7 +4,8 @@ import asyncio
 
 import numpy as np
 import pytest
-from speakerd_server.engine.batcher import Batcher, EngineSettings
+from speakerd_server.engine.batcher import Batcher
+from speakerd_server.engine.engine_settings import EngineSettings
 from speakerd_server.engine.fake import FakeBackend
 from speakerd_server.engine.lanes import Lanes
 from speakerd_server.errors import Draining, ModelRefused

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import re
 import sys
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from speakerd_server.engine import devices
 from speakerd_server.engine.devices import (
+    DEVICES,
     Device,
     Found,
     Gpu,
@@ -19,6 +21,7 @@ from speakerd_server.engine.devices import (
     find_gpu,
     look_for_gpus,
     parse_device,
+    remote_address,
 )
 from speakerd_server.errors import DeviceUnavailable, OnnxRuntimeTwice
 from support.gpu import no_gpu, some_gpu
@@ -34,6 +37,42 @@ def test_a_device_is_read_as_it_is_written(number: int) -> None:
 def test_what_is_no_device_is_refused_and_told_how_to_write_one(text: str) -> None:
     with pytest.raises(DeviceUnavailable, match="write cpu or gpu:N"):
         parse_device(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("kserve:triton.example:8001", "triton.example:8001"),
+        ("kserve:10.0.0.1:8001", "10.0.0.1:8001"),
+        ("kserve:[::1]:8001", "[::1]:8001"),
+        ("cpu", None),
+        ("gpu:0", None),
+    ],
+)
+def test_a_server_elsewhere_is_read_by_its_address(text: str, address: str | None) -> None:
+    assert re.fullmatch(DEVICES, text)
+    assert remote_address(text) == address
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "kserve:",
+        "kserve:host",
+        "kserve:host:",
+        "kserve::8001",
+        "kserve:host:port",
+        "kserve:::1:8001",
+        "kserve:a b:8001",
+        "kserve:host:8001/v2",
+        "kserve:host=x:8001",
+        "http://host:8001",
+        "",
+        "gpu:0:1",
+    ],
+)
+def test_what_is_no_server_elsewhere_is_no_device_of_the_settings(text: str) -> None:
+    assert not re.fullmatch(DEVICES, text)
 
 
 def test_without_a_driver_cudas_own_error_is_told() -> None:

@@ -28,8 +28,8 @@ async def test_an_engine_that_is_gone_fails_what_it_computed_and_hands_back_the_
     async with greeted(engine, path) as front:
         jobs = [front.submit(window(20, seed), live=seed != 2) for seed in range(4)]
         records = [await engine.heard() for _ in jobs]
-        engine.slot(records[0]).take()
-        engine.slot(records[3]).take()
+        engine.slot(records[0]).take(0.0, 1)
+        engine.slot(records[3]).take(0.0, 1)
         jobs[1].future.cancel()
         jobs[3].future.cancel()
         engine.hang_up()
@@ -91,7 +91,7 @@ async def test_nonsense_ends_the_connection_and_leaves_no_window_behind(
     async with greeted(engine, path) as front:
         jobs = [front.submit(window(20)) for _ in range(3)]
         records = [await engine.heard() for _ in jobs]
-        engine.slot(records[1]).take()
+        engine.slot(records[1]).take(0.0, 1)
         engine.say(content)
         (lost,) = await settled(jobs[1])
         assert isinstance(lost, EngineLost)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from speakerd_server.engine.batcher import EngineSettings
+from speakerd_server.engine.engine_settings import EngineSettings
 from speakerd_server.engine.fake import FakeBackend
 from speakerd_server.engine.statistics import Tally
 from speakerd_server.errors import BatchFailed, Draining, EngineDead, EngineQueueFull

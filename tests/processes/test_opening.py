@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 from speakerd_server import config
+from speakerd_server.calls.networks import network_bundle
 from speakerd_server.config import Settings
 from speakerd_server.engine.batch import embed_windows
 from speakerd_server.engine.cpu import processors
 from speakerd_server.engine.lanes import Lanes
-from speakerd_server.errors import DeviceUnavailable, EngineDead, ModelUnusable
+from speakerd_server.engine.onnxruntime_cpu import OnnxRuntimeCpu
+from speakerd_server.errors import DeviceUnavailable, EngineDead, ModelUnusable, RemoteEngineRefused
 from speakerd_server.models.bundle import load_bundle, shipped_bundle
 from speakerd_server.processes.opening import batcher_of, limits_of, open_lanes
 from support.batching import MODEL, WARM_SAMPLES, Dying, window
@@ -55,6 +57,24 @@ def test_a_gpu_has_as_many_batches_as_lanes_and_full_ones_fit() -> None:
     assert limits.batch_frames >= 32 * 298
 
 
+def test_a_server_elsewhere_has_as_many_batches_as_lanes_and_full_ones_fit() -> None:
+    device = "kserve:127.0.0.1:8001"
+    given = settings(remote__lanes=6, remote__batch_windows=16, engine__devices=device)
+    limits = limits_of(device, given)
+    assert (limits.workers, limits.batch_windows) == (6, 16)
+    assert limits.batch_frames >= 16 * 298
+    forced = settings(engine__workers=2, engine__maximum_batch_frames=777)
+    limits = limits_of(device, forced)
+    assert (limits.workers, limits.batch_frames) == (2, 777)
+
+
+def test_a_server_elsewhere_that_is_not_there_is_refused_when_a_model_is_opened() -> None:
+    device = "kserve:127.0.0.1:1"
+    bundle = load_bundle(shipped_bundle())
+    with pytest.raises(RemoteEngineRefused, match=r"127\.0\.0\.1:1 cannot be used: UNAVAILABLE"):
+        open_lanes(bundle, device, settings(engine__devices=device))
+
+
 @pytest.mark.parametrize("device", ["", "gpu", "cuda:0", "gpu:-1", "tpu:0", "cpu:0"])
 def test_what_is_no_device_is_refused_by_name(device: str) -> None:
     with pytest.raises(DeviceUnavailable):
@@ -93,3 +113,15 @@ def test_what_cannot_be_opened_is_refused_by_name() -> None:
     absent = dataclasses.replace(bundle, onnx_path=bundle.onnx_path.with_name("absent.onnx"))
     with pytest.raises(ModelUnusable, match="absent"):
         open_lanes(absent, "cpu", settings())
+
+
+def test_a_network_alone_computes_on_processors_whatever_the_device() -> None:
+    network = network_bundle(load_bundle(shipped_bundle()))
+    for device in ("cpu", "gpu:0", "kserve:127.0.0.1:1"):
+        lanes = open_lanes(network, device, settings(engine__workers=2))
+        assert len(lanes.narrow) == 2
+        assert all(isinstance(one, OnnxRuntimeCpu) for one in lanes.narrow)
+        features = np.random.default_rng(0).standard_normal((1, 80 * 30)).astype(np.float32)
+        found = lanes.narrow[0].embed(features, np.arange(30)[None])
+        assert found.shape == (1, network.card.dim)
+        lanes.close()

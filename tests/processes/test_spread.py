@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from speakerd_server.engine.batcher import EngineSettings
+from speakerd_server.engine.engine_settings import EngineSettings
 from speakerd_server.engine.fake import FakeBackend
 from speakerd_server.errors import Draining, EngineLost, EngineQueueFull
 from speakerd_server.processes.spread import LONG_FRAMES, Engines, RemoteEngine

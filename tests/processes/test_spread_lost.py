@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from speakerd_server.engine.batcher import EngineSettings
+from speakerd_server.engine.engine_settings import EngineSettings
 from speakerd_server.errors import EngineLost, EngineQueueFull
 from speakerd_server.processes import spread
 from speakerd_server.processes.spread import Engines
@@ -34,7 +34,7 @@ async def test_windows_that_a_lost_engine_never_began_go_to_another(pair: Pair) 
     async with spread_over(pair.paths, {"one": 1000.0, "two": 1.0}, pair=pair) as engines:
         futures = [engines.submit(NUMBER, HERE, live=True) for _ in range(4)]
         records = [await pair.one.heard() for _ in range(4)]
-        pair.one.slot(records[1]).take()
+        pair.one.slot(records[1]).take(0.0, 1)
         futures[3].cancel()
         pair.one.hang_up()
         for _ in range(2):

@@ -72,6 +72,15 @@ def test_what_is_no_page_cannot_be_read() -> None:
     os.close(writing)
 
 
+@pytest.mark.parametrize("is_away", [True, False])
+def test_a_front_end_reads_whether_the_engines_device_is_away(is_away: bool) -> None:
+    with pages() as (engine, front_end):
+        assert not front_end.is_away
+        engine.write(1, 0.0, is_away)
+        assert front_end.is_away is is_away
+        assert front_end.windows == 1
+
+
 def test_what_is_read_was_written_so_however_often_it_changes() -> None:
     with pages() as (engine, front_end):
         program = (

@@ -94,7 +94,7 @@ def test_an_embedding_has_room_in_every_slot_and_leaves_flag_and_neighbours_alon
     whole = memory(size_bytes + PAGE_BYTES)
     slot = Slot(whole, 0, samples, frames)
     slot.write(made(samples, frames, 0))
-    slot.take()
+    slot.take(12.5, 3)
     embedding = np.arange(1, dim + 1, dtype=np.float32)
     slot.write_embedding(embedding)
     np.testing.assert_array_equal(Slot(whole, 0, samples, frames).embedding(dim), embedding)
@@ -116,8 +116,9 @@ def test_a_slot_is_taken_from_when_it_is_computed_until_it_is_written_anew() -> 
     front_end, engine = (Slot(whole, 0, one.pcm.size, 20) for _ in range(2))
     front_end.write(one)
     assert not engine.taken
-    engine.take()
+    engine.take(12.5, 3)
     assert front_end.taken
+    assert front_end.taken_in == (12.5, 3)
     front_end.write(one)
     assert not engine.taken
 

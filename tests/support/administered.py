@@ -14,8 +14,9 @@ from speakerd_server.calls.loading import LocalLoader
 from speakerd_server.calls.models import Models, VersionPolicy
 from speakerd_server.calls.serving import CallSettings, Serving
 from speakerd_server.cards import Bundle
-from speakerd_server.engine.batcher import Batcher, EngineSettings
+from speakerd_server.engine.batcher import Batcher
 from speakerd_server.engine.cpu import cpu_lanes
+from speakerd_server.engine.engine_settings import EngineSettings
 from speakerd_server.engine.lanes import Lanes
 from speakerd_server.models.bundle import load_bundle
 from speakerd_server.models.choice import ModelSettings

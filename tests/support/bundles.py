@@ -14,8 +14,9 @@ import onnx
 from onnx import ModelProto, numpy_helper
 from speakerd_server.calls.models import LoadedModel
 from speakerd_server.cards import Card
-from speakerd_server.engine.batcher import Batcher, EngineSettings
+from speakerd_server.engine.batcher import Batcher
 from speakerd_server.engine.engine import ModelEngine
+from speakerd_server.engine.engine_settings import EngineSettings
 from speakerd_server.models.bundle import load_bundle, shipped_bundle, write_bundle
 from speakerd_server.values import ModelIdentity
 from support.networks import saved, small_network, taken

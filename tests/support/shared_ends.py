@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from speakerd_server.engine.batcher import EngineSettings
+from speakerd_server.engine.engine_settings import EngineSettings
 from speakerd_server.engine.fake import FakeBackend
 from speakerd_server.errors import SpeakerdError
 from speakerd_server.processes.arena import mapped, shared_file

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from speakerd_server.engine.batcher import EngineSettings
+from speakerd_server.engine.engine_settings import EngineSettings
 from speakerd_server.processes.spread import Engines
 from speakerd_server.values import Float32
 from support.shared_ends import NUMBER, BareEngine, until

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
+from speakerd.kserve import inference_pb2_grpc
 from speakerd.v1 import (
     admin_pb2_grpc,
     audio_pb2,
@@ -29,6 +30,7 @@ class Stubs:
     verification: verification_pb2_grpc.VerificationServiceStub
     enrollment: enrollment_pb2_grpc.EnrollmentServiceStub
     admin: admin_pb2_grpc.AdminServiceStub
+    inference: inference_pb2_grpc.GRPCInferenceServiceStub
 
 
 @contextmanager
@@ -45,6 +47,7 @@ def connected(address: str, *more: tuple[str, int]) -> Iterator[Stubs]:
             verification_pb2_grpc.VerificationServiceStub(channel),
             enrollment_pb2_grpc.EnrollmentServiceStub(channel),
             admin_pb2_grpc.AdminServiceStub(channel),
+            inference_pb2_grpc.GRPCInferenceServiceStub(channel),
         )
 
 

@@ -16,6 +16,7 @@ from grpc import StatusCode
 from speakerd.v1 import admin_pb2 as pb
 from speakerd.v1 import audio_pb2
 from speakerd_server import __version__
+from speakerd_server.calls.inference import Inference
 from speakerd_server.values import Decision
 from speakerd_server.wire.server import GrpcServer, ServerSettings
 from support import wire
@@ -58,7 +59,8 @@ class Admin:
 async def admin(tmp_path: Path) -> AsyncIterator[Admin]:
     async with administered(tmp_path) as behind:
         settings = ServerSettings(address="127.0.0.1:0")
-        server = GrpcServer(behind.serving, behind.administration, settings)
+        inference = Inference(behind.serving, behind.administration)
+        server = GrpcServer(behind.serving, behind.administration, inference, settings)
         address = await server.start()
         with wire.connected(address) as stubs:
             yield Admin(behind, server, stubs)

@@ -93,11 +93,21 @@ def _pcm16(chunk: bytes, count: int, _start: int) -> Float32:
 
 def _float32(chunk: bytes, count: int, start: int) -> Float32:
     samples: Float32 = np.frombuffer(chunk, "<f4", count).astype(np.float32, copy=False)
+    check_samples(samples, start)
+    return samples
+
+
+def check_samples(samples: Float32, start: int = 0) -> float:
+    """Give how far float32[n], n > 0, goes from zero; `start` is the index of the first.
+
+    Raises AudioNotFinite and AudioOutOfRange.
+    """
     with np.errstate(invalid="ignore"):
         # A NaN makes both extremes NaN, so that the comparison is false for it as well.
-        if not (samples.max() <= LARGEST_SAMPLE and samples.min() >= -LARGEST_SAMPLE):
-            raise _first_wrong(samples, start)
-    return samples
+        highest, lowest = float(samples.max()), float(samples.min())
+    if not (highest <= LARGEST_SAMPLE and lowest >= -LARGEST_SAMPLE):
+        raise _first_wrong(samples, start)
+    return max(highest, -lowest)
 
 
 def _first_wrong(samples: Float32, start: int) -> AudioNotFinite | AudioOutOfRange:

@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from speakerd_server.calls.changes import Changes
 from speakerd_server.calls.finishing import finished
-from speakerd_server.calls.loading import ModelLoader, found_for_loading, refused_by_name
+from speakerd_server.calls.loading import (
+    ModelLoader,
+    check_default,
+    found_for_loading,
+    refused_by_name,
+)
 from speakerd_server.calls.models import LoadedModel
 from speakerd_server.calls.sessions import LiveSession
 from speakerd_server.cards import Card
@@ -196,7 +201,11 @@ class LocalAdministration:
     async def _load(self, reference: str, device: str, make_default: bool) -> ModelState:
         models = self._serving.models
         async with self._changes.turn():
-            bundle = await asyncio.to_thread(found_for_loading, reference, self._settings.folder)
+            loaded = [one.bundle for one in models if one.bundle is not None]
+            bundle = await asyncio.to_thread(
+                found_for_loading, reference, self._settings.folder, loaded
+            )
+            check_default(bundle, make_default)
             known = models.find(f"{bundle.card.identity.name}/{bundle.card.identity.version}")
             load_s = 0.0
             if known is None:

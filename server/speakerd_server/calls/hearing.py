@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 from speakerd_server import metrics
 from speakerd_server.calls.models import LoadedModel
+from speakerd_server.calls.networks import takes_features
 from speakerd_server.calls.serving import Serving
+from speakerd_server.errors import FieldInvalid
 from speakerd_server.pipeline import Heard, Pipeline, drop
 from speakerd_server.session import Session, SessionSettings
 from speakerd_server.values import AudioFormat, Float32, Window
@@ -123,7 +125,12 @@ def _pieces(content: bytes, piece_bytes: int) -> Iterator[bytes | None]:
 
 
 def window_length(model: LoadedModel, wanted: int | None) -> int:
-    """Give the window length of a call; raises SamplesPerChunkInvalid."""
+    """Give the window length of a call.
+
+    Raises SamplesPerChunkInvalid, and FieldInvalid for a model that takes no audio.
+    """
+    if takes_features(model.card):
+        raise FieldInvalid("model", f"{model.reference} takes features; audio is for its bundle")
     length = model.card.samples_per_chunk if wanted is None else wanted
     check_samples_per_chunk(length, model.card)
     return length

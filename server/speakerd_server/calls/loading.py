@@ -7,12 +7,13 @@ import ctypes
 import gc
 import itertools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
 from speakerd_server.calls.models import LoadedModel
+from speakerd_server.calls.networks import SUFFIX, network_bundle, takes_features
 from speakerd_server.cards import Bundle, Card
 from speakerd_server.engine.batcher import Batcher
 from speakerd_server.engine.engine import ModelEngine
@@ -48,17 +49,27 @@ class ModelLoader(Protocol):
         """Give back what a model took; no call holds it any more."""
 
 
-def found_for_loading(reference: str, folder: str) -> Bundle:
+def found_for_loading(reference: str, folder: str, loaded: Iterable[Bundle] = ()) -> Bundle:
     """Find and verify a model that a client named.
 
     Args:
-        reference: NAME or NAME/VERSION; nothing else is looked at.
+        reference: NAME or NAME/VERSION; nothing else is looked at. NAME.network is the network
+            alone of the bundle NAME.
         folder: Of models; they come before shipped ones; empty: there is none.
+        loaded: Bundles whose networks can be had wherever they lie.
 
     Raises:
         ModelUnknown: It is not there.
         ModelRefused: It is damaged, its card names another, or the folder cannot be read.
     """
+    name, slash, version = reference.partition("/")
+    if name.endswith(SUFFIX):
+        whole = name.removesuffix(SUFFIX)
+        for bundle in loaded:
+            identity = bundle.card.identity
+            if identity.name == whole and version in ("", identity.version):
+                return network_bundle(bundle)
+        return network_bundle(found_for_loading(whole + slash + version, folder))
     try:
         path = find_listed(reference, Path(folder) if folder else None)
         bundle = load_bundle(path)
@@ -70,6 +81,13 @@ def found_for_loading(reference: str, folder: str) -> Bundle:
         problem = f"its card says that it is {stated}; set name and version to those of its folder"
         raise ModelRefused(found, problem)
     return bundle
+
+
+def check_default(bundle: Bundle, make_default: bool) -> None:
+    """Refuse by ModelRefused to let calls that name no model mean one that takes no audio."""
+    if make_default and takes_features(bundle.card):
+        name = bundle.card.identity.name
+        raise ModelRefused(name, "it takes features, so that it cannot be the default of calls")
 
 
 @contextmanager
@@ -149,7 +167,7 @@ class LocalLoader:
         number = next(self._numbers)
         key = reference if number == 1 else f"{reference} #{number}"
         await self._batcher.add(key, lanes, bundle.card.samples_per_chunk, name=reference)
-        return LoadedModel(bundle.card, ModelEngine(self._batcher, key), key)
+        return LoadedModel(bundle.card, ModelEngine(self._batcher, key), key, bundle)
 
     async def unload(self, model: LoadedModel) -> None:
         """See ModelLoader."""

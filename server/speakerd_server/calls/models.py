@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from speakerd_server.cards import Card
+from speakerd_server.cards import Bundle, Card
 from speakerd_server.engine.engine import Engine
 from speakerd_server.errors import ModelIsDefault, ModelUnknown
 from speakerd_server.models.choice import natural_order
@@ -34,6 +34,8 @@ class LoadedModel:
     """Embeds its windows."""
     key: str
     """Its name in the engine: name, version, and which time it was loaded."""
+    bundle: Bundle | None = None
+    """What it was loaded from; None where that was another process."""
     users: int = 0
     """Open calls of this process that hold it."""
     leaving: bool = False

@@ -1,4 +1,4 @@
-"""`speakerd model`: list, show, export, import, quantize, build-engine."""
+"""`speakerd model`: list, show, export, import, quantize, build-engine, triton-repo."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from speakerd_server.cli.model_export import export
 from speakerd_server.cli.model_import import import_network
 from speakerd_server.cli.model_quantize import quantize
 from speakerd_server.cli.model_show import list_models, show_model
+from speakerd_server.cli.model_triton_repo import triton_repo
 
 
 @click.group()
@@ -22,3 +23,4 @@ model.add_command(import_network)
 model.add_command(quantize)
 model.add_command(list_models)
 model.add_command(show_model)
+model.add_command(triton_repo)

@@ -13,16 +13,18 @@ from speakerd_server.errors import (
     DeviceOutOfMemory,
     EmbeddingInvalid,
     EngineFailed,
+    RemoteEngineUnavailable,
 )
 from speakerd_server.values import Float32, Window
 
-Outcome = Float32 | EngineFailed
+Outcome = Float32 | EngineFailed | RemoteEngineUnavailable
 
 
 def embed_windows(backend: Backend, windows: Sequence[Window], dim: int) -> list[Outcome]:
     """Embed windows of one length together; if that fails, one by one.
 
-    Where a device has no memory for them, halves are tried before anything is refused.
+    Where a device has no memory for them, halves are tried before anything is refused. Where the
+    engine is elsewhere and away, nothing more is tried.
 
     Args:
         backend: Computes.
@@ -39,6 +41,8 @@ def embed_windows(backend: Backend, windows: Sequence[Window], dim: int) -> list
         embeddings = _embed_together(backend, windows, dim)
     except DeviceLost:
         raise
+    except RemoteEngineUnavailable as error:
+        return [error for _ in windows]
     except DeviceOutOfMemory as error:
         if len(windows) == 1:
             return [error]

@@ -11,42 +11,13 @@ from dataclasses import dataclass, field
 
 from speakerd_server import metrics, scheduling
 from speakerd_server.engine.batch import Outcome, embed_windows
+from speakerd_server.engine.engine_settings import EngineSettings
 from speakerd_server.engine.lanes import Lanes, warmed
 from speakerd_server.engine.offline_room import OfflineRoom
 from speakerd_server.engine.statistics import EngineStatistics, Tally
-from speakerd_server.engine.window_queue import Batch, BatchLimits, Job, WindowQueue
-from speakerd_server.errors import Draining, EngineDead, EngineFailed, SpeakerdError
+from speakerd_server.engine.window_queue import Batch, BatchLimits, Job, Taken, WindowQueue
+from speakerd_server.errors import Draining, EngineDead, SpeakerdError
 from speakerd_server.values import Float32, Window
-
-
-@dataclass(frozen=True, slots=True)
-class EngineSettings:
-    """Where windows are embedded, in what batches, and how many may wait."""
-
-    devices: tuple[str, ...] = field(
-        default=("cpu",),
-        metadata={"each": r"cpu|gpu:[0-9]{1,3}", "written": "write cpu or gpu:N"},
-    )
-    """What computes: cpu, and gpu:N for the GPU that CUDA gives this number. Several have a process
-    each; cpu may be there more than once."""
-    workers: int = field(default=0, metadata={"minimum": 0, "maximum": 256})
-    """Batches that are computed at the same time; 0: one for each processor, two on a GPU."""
-    threads_per_worker: int = field(default=1, metadata={"minimum": 1, "maximum": 256})
-    """Processors that one batch may use; many batches of one thread give the most windows."""
-    maximum_batch_windows: int = field(default=0, metadata={"minimum": 0, "maximum": 256})
-    """Windows in one batch at most; 0: as many as pay, measured at the start."""
-    maximum_batch_frames: int = field(default=0, metadata={"minimum": 0, "maximum": 1000000})
-    """Frames of 10 ms in one batch at most, a single longer window goes alone; 0: 2400 on
-    processors, and full batches of windows of 3 s on a GPU."""
-    maximum_batch_ms: float = field(default=200.0, metadata={"minimum": 1.0, "maximum": 60000.0})
-    """No batch size is chosen that takes longer, but one window always may."""
-    maximum_wait_ms: float = field(default=5.0, metadata={"minimum": 0.0, "maximum": 1000.0})
-    """Longest wait for others to share a batch while a worker is free. It waits at most for what a
-    batch costs besides its windows, and only while another one can be expected meanwhile."""
-    queue_windows: int = field(default=512, metadata={"minimum": 1, "maximum": 1000000})
-    """Windows that may wait; more are refused at once."""
-    offline_windows: int = field(default=16, metadata={"minimum": 1, "maximum": 1000000})
-    """Windows of whole recordings in the queue or at work at once; others wait with their calls."""
 
 
 @dataclass(slots=True, eq=False)
@@ -75,6 +46,8 @@ class Batcher:
         most_windows: Largest batch that may be chosen where the settings leave it open.
         most_frames: Frames of a batch of several windows; longer windows go alone.
         on_death: Called once on the event loop if a worker dies.
+        on_away: Called on the event loop when the device goes away, with the cause, and with None
+            when it is back.
     """
 
     def __init__(
@@ -86,10 +59,12 @@ class Batcher:
         most_windows: int = 8,
         most_frames: int = 2400,
         on_death: Callable[[EngineDead], None] | None = None,
+        on_away: Callable[[str | None], None] | None = None,
     ) -> None:
         self.workers, self._settings, self._device = workers, settings, device
         self._most_windows = settings.maximum_batch_windows or most_windows
-        self._most_frames, self._on_death = most_frames, on_death
+        self._most_frames = most_frames
+        self._on_death, self._on_away = on_death, on_away
         self._queue = WindowQueue(settings.queue_windows, workers, settings.maximum_wait_ms / 1e3)
         self._room = OfflineRoom(settings.offline_windows, workers - 1)
         self._models: dict[str, _Served] = {}
@@ -133,6 +108,10 @@ class Batcher:
         limits = BatchLimits(windows, frames, cost.fixed_s, lanes.side_by_side)
         self._queue.set_limits(model, limits)
         self._models[model] = _Served(lanes, limits, Tally(self._device, name, cost))
+        if lanes.watch is not None:
+            lanes.watch.tell(lambda _: self._post(self._tell_away))
+            if self.away is not None:
+                self._tell_away()
         self._start_workers()
 
     async def remove(self, model: str) -> None:
@@ -152,6 +131,12 @@ class Batcher:
             del self._models[model]
             await asyncio.to_thread(served.lanes.close)
 
+    @property
+    def away(self) -> str | None:
+        """Why the device is not there now; None where it is."""
+        watches = (served.lanes.watch for served in self._models.values())
+        return next((one.away for one in watches if one is not None and one.away), None)
+
     def has(self, model: str) -> bool:
         """Tell whether a model was added and is not removed yet."""
         return model in self._models
@@ -160,13 +145,13 @@ class Batcher:
         """Give how long the first live window in line has waited; 0 when none does."""
         return self._queue.waited_s()
 
-    async def submit_offline(self, model: str, window: Window) -> asyncio.Future[Float32]:
-        """Queue a window of a whole recording, behind live ones, once there is room for it.
-
-        The future and the errors are those of `submit`.
-        """
+    async def submit_offline(
+        self, model: str, window: Window, taken: Taken | None = None
+    ) -> asyncio.Future[Float32]:
+        """Queue a window as `submit` does, but behind live ones, and once there is room for it."""
         is_long = window.rows.size > self._most_frames
-        return await self._room.submitted(is_long, lambda: self.submit(model, window, live=False))
+        put = functools.partial(self.submit, model, window, live=False, taken=taken)
+        return await self._room.submitted(is_long, put)
 
     def submit(
         self,
@@ -174,11 +159,12 @@ class Batcher:
         window: Window,
         *,
         live: bool = True,
-        taken: Callable[[], None] | None = None,
+        taken: Taken | None = None,
     ) -> asyncio.Future[Float32]:
         """Queue a window and give the future of its embedding, float32[dim]; never blocks.
 
-        The future ends with the embedding, `BatchFailed`, `EmbeddingInvalid` or `EngineDead`.
+        The future ends with the embedding, `EngineFailed`, `RemoteEngineUnavailable` or
+        `EngineDead`.
         Cancelling it takes the window out of the queue.
 
         Args:
@@ -220,8 +206,11 @@ class Batcher:
 
     def statistics(self, model: str) -> EngineStatistics:
         """Say what was done for a model so far."""
-        queue, tally = self._queue, self._models[model].tally
-        return tally.statistics(queue.length_of(model), queue.maximum_length, self._dead)
+        queue = self._queue
+        tally = self._models[model].tally
+        watch = self._models[model].lanes.watch
+        dead = self._dead or (watch.away if watch is not None else None)
+        return tally.statistics(queue.length_of(model), queue.maximum_length, dead)
 
     def _check_works(self) -> None:
         if self._dead is not None:
@@ -255,7 +244,7 @@ class Batcher:
         served.tally.taken([(job.live, started_s - job.queued_at_s) for job in jobs])
         for job in jobs:
             if job.taken is not None:
-                job.taken()
+                job.taken(started_s, len(jobs))
         lanes = served.lanes
         backend = lanes.wide if batch.alone and lanes.wide is not None else lanes.narrow[number]
         outcomes = embed_windows(backend, [job.window for job in jobs], lanes.dim)
@@ -268,13 +257,13 @@ class Batcher:
 
     def _settle(self, batch: Batch, outcomes: Sequence[Outcome], compute_s: float) -> None:
         """Hand out one batch, on the event loop."""
-        failed = sum(isinstance(outcome, EngineFailed) for outcome in outcomes)
+        failed = sum(isinstance(outcome, SpeakerdError) for outcome in outcomes)
         self._models[batch.model].tally.computed(len(batch.jobs), failed, compute_s)
         metrics.QUEUED_WINDOWS.set(len(self._queue))
         for job, outcome in zip(batch.jobs, outcomes, strict=True):
             if job.future.done():
                 continue
-            if isinstance(outcome, EngineFailed):
+            if isinstance(outcome, SpeakerdError):
                 job.future.set_exception(outcome)
             else:
                 job.future.set_result(outcome)
@@ -286,6 +275,10 @@ class Batcher:
         self._fail([*jobs, *self._queue.close()], error)
         if first and self._on_death is not None:
             self._on_death(error)
+
+    def _tell_away(self) -> None:
+        if self._on_away is not None and not self._stopping:
+            self._on_away(self.away)
 
     def _fail(self, jobs: Sequence[Job], error: SpeakerdError) -> None:
         for job in jobs:

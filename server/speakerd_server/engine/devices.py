@@ -15,7 +15,12 @@ from speakerd_server.errors import DeviceUnavailable, OnnxRuntimeTwice
 CUDA_PROVIDER = "CUDAExecutionProvider"
 CPU_PROVIDER = "CPUExecutionProvider"
 
+DEVICES = r"cpu|gpu:[0-9]{1,3}|kserve:(?:\[[0-9a-fA-F:.]+\]|[^:\[\]\s=]+):[0-9]{1,5}"
+"""Pattern of all that `engine.devices` may name."""
+DEVICES_WRITTEN = "cpu, gpu:N or kserve:HOST:PORT"
+
 _DEVICE = re.compile(r"cpu|gpu:([0-9]{1,3})")
+_REMOTE = "kserve:"
 _RUNTIME = "cuda.bindings.runtime"
 _ONNX_RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
 
@@ -74,6 +79,11 @@ def parse_device(text: str) -> Device:
     if match is None:
         raise DeviceUnavailable(repr(text), "no device of that name; write cpu or gpu:N")
     return Device(None if match[1] is None else int(match[1]))
+
+
+def remote_address(text: str) -> str | None:
+    """Give the HOST:PORT of a device "kserve:HOST:PORT"; None for any other."""
+    return text.removeprefix(_REMOTE) if text.startswith(_REMOTE) else None
 
 
 def look_for_gpus() -> Found:

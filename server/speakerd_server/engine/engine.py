@@ -8,6 +8,7 @@ from typing import Protocol
 
 from speakerd_server.engine.batcher import Batcher
 from speakerd_server.engine.statistics import EngineStatistics
+from speakerd_server.engine.window_queue import Taken
 from speakerd_server.values import Float32, Window
 
 
@@ -33,10 +34,13 @@ class Engine(Protocol):
             Draining: The engine was stopped, or the model is being unloaded.
         """
 
-    async def submit_offline(self, window: Window) -> asyncio.Future[Float32]:
+    async def submit_offline(
+        self, window: Window, taken: Taken | None = None
+    ) -> asyncio.Future[Float32]:
         """Queue a window of a whole recording, behind live ones, once there is room for it.
 
-        The future and the errors are those of `submit`.
+        The future and the errors are those of `submit`. `taken` is called on any thread, before the
+        future ends with an embedding.
         """
 
     def statistics(self) -> Sequence[EngineStatistics]:
@@ -63,9 +67,11 @@ class ModelEngine:
         """Queue a live window; see `Batcher.submit`."""
         return self._batcher.submit(self._model, window)
 
-    async def submit_offline(self, window: Window) -> asyncio.Future[Float32]:
+    async def submit_offline(
+        self, window: Window, taken: Taken | None = None
+    ) -> asyncio.Future[Float32]:
         """Queue a window of a whole recording; see `Batcher.submit_offline`."""
-        return await self._batcher.submit_offline(self._model, window)
+        return await self._batcher.submit_offline(self._model, window, taken)
 
     def statistics(self) -> Sequence[EngineStatistics]:
         """Say what was done with the model so far; nothing once it was removed."""

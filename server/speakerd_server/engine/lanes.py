@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Protocol
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from speakerd_server import scheduling
 from speakerd_server.engine.backend import Backend
 from speakerd_server.engine.batch import embed_windows
 from speakerd_server.engine.cost import Cost, measure
-from speakerd_server.errors import EngineFailed, ModelRefused
+from speakerd_server.errors import ModelRefused, SpeakerdError
 from speakerd_server.values import Window
 
 _WIDE_PAYS = 0.95
@@ -25,6 +26,20 @@ _LEAST_S = 1e-6
 
 _MOST_LOOKS = 100
 """At two clocks in a row, until nothing has come between."""
+
+
+class Watch(Protocol):
+    """Knows whether a device that can go away is there."""
+
+    @property
+    def away(self) -> str | None:
+        """Why it is not; None where it is."""
+
+    def tell(self, told: Callable[[str | None], None]) -> None:
+        """Call with `away` whenever it changes, on any thread."""
+
+    def close(self) -> None:
+        """Watch no more."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,9 +54,13 @@ class Lanes:
     """Takes every processor for one window, while nothing else is at work."""
     side_by_side: bool = True
     """Whether the narrow ones compute at the same time; else they only take turns on the device."""
+    watch: Watch | None = None
+    """Of a device that can go away and come back."""
 
     def close(self) -> None:
         """Close every backend."""
+        if self.watch is not None:
+            self.watch.close()
         for backend in {id(one): one for one in (*self.narrow, self.wide)}.values():
             if backend is not None:
                 backend.close()
@@ -100,13 +119,13 @@ def _warmed(
     if min(wide for wide, _ in pairs) <= _WIDE_PAYS * min(narrow for _, narrow in pairs):
         return lanes, cost
     lanes.wide.close()
-    return Lanes(lanes.dim, lanes.narrow, None, lanes.side_by_side), cost
+    return replace(lanes, wide=None), cost
 
 
 def _seconds(backend: Backend, window: Window, windows: int, dim: int, name: str) -> float:
     begun_s = _own_clock_s()
     for outcome in embed_windows(backend, [window] * windows, dim):
-        if isinstance(outcome, EngineFailed):
+        if isinstance(outcome, SpeakerdError):
             raise ModelRefused(name, f"it gives no embedding of noise: {outcome}") from outcome
     return max(_LEAST_S, _own_clock_s() - begun_s)
 

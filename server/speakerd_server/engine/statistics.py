@@ -42,7 +42,7 @@ class EngineStatistics:
     cost: Cost | None = None
     """As measured when the model was loaded."""
     dead: str | None = None
-    """Why the engine died; None while it works."""
+    """Why the engine died, or is away; None while it works."""
 
 
 class Tally:

@@ -13,6 +13,9 @@ from speakerd_server.engine.rate import ArrivalRate
 from speakerd_server.errors import EngineQueueFull
 from speakerd_server.values import Float32, Window
 
+Taken = Callable[[float, int], None]
+"""Told when a batch is about to be computed: time.monotonic(), and the windows in it."""
+
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
@@ -46,7 +49,7 @@ class Job:
     """time.monotonic() when it came."""
     live: bool = True
     """Goes before every window that is not: somebody is on the line."""
-    taken: Callable[[], None] | None = None
+    taken: Taken | None = None
     """Called by the worker that takes it, before it computes."""
 
 

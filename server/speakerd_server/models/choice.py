@@ -29,8 +29,8 @@ class ModelSettings:
         default=(),
         metadata={
             "may_be_empty": True,
-            "each": r"[^=]+=(cpu|gpu:[0-9]{1,3})",
-            "written": "write NAME=cpu, NAME=gpu:N or NAME/VERSION=...",
+            "each": r"[^=]+=(cpu|gpu:[0-9]{1,3}|kserve:[^=\s]+)",
+            "written": "write NAME=cpu, NAME=gpu:N, NAME=kserve:HOST:PORT or NAME/VERSION=...",
         },
     )
     """On which of `engine.devices` a model computes, as NAME=DEVICE or NAME/VERSION=DEVICE; on all

@@ -21,7 +21,6 @@ from speakerd_server.errors import (
     AudioFileUnusable,
     AudioTooLong,
     AudioWithoutVoice,
-    EngineFailed,
     InvalidInput,
     SpeakerdError,
 )
@@ -198,7 +197,7 @@ class Extractor:
         if not windows:
             return
         for outcome in embed_windows(self._backend, windows, self.card.dim):
-            if isinstance(outcome, EngineFailed):
+            if isinstance(outcome, SpeakerdError):
                 raise outcome
             mean.add(outcome)
 

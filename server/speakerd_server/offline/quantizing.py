@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from speakerd_server.cards import Bundle, Calibration, Card
 from speakerd_server.engine.batch import embed_windows
 from speakerd_server.engine.onnxruntime_cpu import OnnxRuntimeCpu
-from speakerd_server.errors import EngineFailed, GraphRefused
+from speakerd_server.errors import GraphRefused, SpeakerdError
 from speakerd_server.models.bundle import load_bundle, write_bundle
 from speakerd_server.models.quantize import PRECISION, quantize, steps
 from speakerd_server.offline.calibration_speech import Speech
@@ -166,7 +166,7 @@ def _embed(backend: OnnxRuntimeCpu, windows: Sequence[Window], dim: int, batch: 
     rows = []
     for start in range(0, len(windows), batch):
         for outcome in embed_windows(backend, windows[start : start + batch], dim):
-            if isinstance(outcome, EngineFailed):
+            if isinstance(outcome, SpeakerdError):
                 raise outcome
             rows.append(outcome)
     return np.stack(rows).astype(np.float64)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 import os
 import pickle
 import socket
@@ -12,33 +11,34 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 
-from speakerd_server.errors import EngineLost, EngineQueueFull, SpeakerdError
+from speakerd_server.engine.window_queue import Taken
+from speakerd_server.errors import (
+    EngineLost,
+    EngineQueueFull,
+    RemoteEngineUnavailable,
+    SpeakerdError,
+)
 from speakerd_server.processes.arena import Allocator, mapped, rounded, shared_file
+from speakerd_server.processes.engine_answers import EngineAnswers
 from speakerd_server.processes.status_page import StatusPage
 from speakerd_server.processes.windows_shared import (
     CANCEL,
     EMBEDDED,
     HELLO,
     MOST_VALUES,
-    RECORD,
     REFUSED,
     RELEASED,
     SUBMIT,
     Record,
     Slot,
-    read_record,
     slot_bytes,
 )
 from speakerd_server.values import Float32, Window
 
-_log = logging.getLogger(__name__)
-
 _PATIENCE_S = 5.0
-_LONGEST_ERROR_BYTES = 1 << 20
 _AGAIN_S = 0.05
 USUAL_SAMPLES, USUAL_FRAMES = 32240, 198
 """Of the windows that the memory has room for `queue_windows` of."""
@@ -56,10 +56,16 @@ class Job:
     """Whether somebody is on the line."""
     future: asyncio.Future[Float32]
     """Who waits."""
+    taken: Taken | None = None
+    """Told, with its embedding, when its batch was begun."""
     offset: int = 0
     """Of its slot."""
     slot: Slot | None = field(default=None)
     """Where it lies."""
+    given_to: str = ""
+    """Name of the engine that has it, or had it last."""
+    is_second: bool = False
+    """Whether another engine has failed on it, being away."""
 
     @property
     def size_bytes(self) -> int:
@@ -76,6 +82,8 @@ class EngineConnection:
         queue_windows: Windows of this front end that it may have.
         on_up: Called when it can be given windows.
         on_orphans: Given the windows that a lost engine had and never began to compute.
+        on_away: Given a window that the engine's device, elsewhere, did not embed, and why; None:
+            its caller is told.
     """
 
     def __init__(
@@ -85,9 +93,10 @@ class EngineConnection:
         queue_windows: int,
         on_up: Callable[[], None],
         on_orphans: Callable[[list[Job]], None],
+        on_away: Callable[[Job, RemoteEngineUnavailable], None] | None = None,
     ) -> None:
         self.name, self._path, self._limit = name, path, queue_windows
-        self._on_up, self._on_orphans = on_up, on_orphans
+        self._on_up, self._on_orphans, self._on_away = on_up, on_orphans, on_away
         usual_bytes = rounded(slot_bytes(USUAL_SAMPLES, USUAL_FRAMES))
         self._size_bytes = max(queue_windows * usual_bytes, 64 << 20)
         self._descriptor = shared_file(self._size_bytes)
@@ -121,6 +130,11 @@ class EngineConnection:
         return self._transport is not None
 
     @property
+    def is_away(self) -> bool:
+        """Whether its device is away: what it is given fails at once."""
+        return self._status is not None and self._status.is_away
+
+    @property
     def windows(self) -> int:
         """Windows that it has, of all front ends."""
         told = self._status.windows if self._status is not None else 0
@@ -143,7 +157,7 @@ class EngineConnection:
         window, number = job.window, next(self._numbers)
         slot = Slot(self._memory, offset, window.pcm.size, window.rows.size)
         slot.write(window)
-        job.offset, job.slot = offset, slot
+        job.offset, job.slot, job.given_to = offset, slot, self.name
         self._jobs[number] = job
         samples, frames = window.pcm.size, window.rows.size
         self._write(Record(SUBMIT, number, job.model, job.live, offset, samples, frames))
@@ -163,7 +177,7 @@ class EngineConnection:
         while True:
             try:
                 connection, self._status = await asyncio.to_thread(self._greet)
-                await loop.create_unix_connection(lambda: _Answers(self), sock=connection)
+                await loop.create_unix_connection(lambda: EngineAnswers(self), sock=connection)
             except (OSError, ValueError):
                 await asyncio.sleep(_AGAIN_S)
                 continue
@@ -221,11 +235,15 @@ class EngineConnection:
         if job is None or job.slot is None:
             return
         outcome = self._outcome(record, job.slot, content)
+        if record.kind == EMBEDDED and job.taken is not None:
+            job.taken(*job.slot.taken_in)
         del self._jobs[record.job]
         self._allocator.give_back(job.offset, job.size_bytes)
         if job.future.done():
             return
-        if isinstance(outcome, SpeakerdError):
+        if isinstance(outcome, RemoteEngineUnavailable) and self._on_away is not None:
+            self._on_away(job, outcome)
+        elif isinstance(outcome, SpeakerdError):
             job.future.set_exception(outcome)
         else:
             job.future.set_result(outcome)
@@ -240,45 +258,3 @@ class EngineConnection:
         elif record.kind == RELEASED:
             return EngineLost(self.name)
         raise ValueError(f"{record} is nothing that an engine answers")
-
-
-class _Answers(asyncio.Protocol):
-    """Reads an engine's answers."""
-
-    def __init__(self, connection: EngineConnection) -> None:
-        self._connection = connection
-        self._received = bytearray()
-        self._transport: asyncio.WriteTransport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.WriteTransport, transport)
-        self._connection.up(self._transport)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._connection.down()
-
-    def data_received(self, data: bytes) -> None:
-        self._received += data
-        try:
-            self._read()
-        # The edge between two processes: bytes that are no answer can fail in any way.
-        except Exception as error:  # noqa: BLE001
-            cause = f"{type(error).__name__}: {error}"
-            _log.error("engine unreadable", extra={"which": self._connection.name, "cause": cause})
-            self._received.clear()
-            if self._transport is not None:
-                self._transport.abort()
-
-    def _read(self) -> None:
-        received, at = self._received, 0
-        while len(received) - at >= RECORD.size:
-            record = read_record(received, at)
-            more_bytes = record.samples if record.kind == REFUSED else 0
-            if more_bytes > _LONGEST_ERROR_BYTES:
-                raise ValueError(f"an error of {more_bytes} bytes")
-            end = at + RECORD.size + more_bytes
-            if len(received) < end:
-                break
-            self._connection.answered(record, bytes(received[at + RECORD.size : end]))
-            at = end
-        del received[:at]

@@ -69,7 +69,8 @@ class EnginePort:
 
     def tell_status(self) -> None:
         """Write the status page anew."""
-        self._status.write(self.windows, self.batcher.waited_s())
+        is_away = self.batcher.away is not None
+        self._status.write(self.windows, self.batcher.waited_s(), is_away)
 
     def close(self) -> None:
         """Take no more front ends and hang up on those that are there."""

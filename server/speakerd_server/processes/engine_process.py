@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from contextlib import suppress
 from typing import Any
 
 from speakerd_server.calls.loading import give_memory_back
@@ -12,8 +13,10 @@ from speakerd_server.engine.batcher import Batcher
 from speakerd_server.errors import EngineDead, ModelRefused
 from speakerd_server.processes.engine_port import EnginePort
 from speakerd_server.processes.entry import Ask
+from speakerd_server.processes.link import LinkLost
 from speakerd_server.processes.messages import (
     Begin,
+    EngineAway,
     Listen,
     Loaded,
     LoadOrder,
@@ -30,14 +33,15 @@ _DIED = 3
 class EngineProcess:
     """Embeds the windows of all front ends on one device."""
 
-    def __init__(self, _ask: Ask, open_lanes: OpenLanes = open_lanes) -> None:
-        self._open_lanes = open_lanes
+    def __init__(self, ask: Ask, open_lanes: OpenLanes = open_lanes) -> None:
+        self._ask, self._open_lanes = ask, open_lanes
+        self._told: set[asyncio.Task[None]] = set()
         self._keys: dict[int, str] = {}
 
     async def begin(self, begin: Begin) -> None:
         """Make the batcher; raises DeviceUnavailable."""
         self._begin = begin
-        self._batcher: Batcher = batcher_of(begin.device, begin.settings, _die)
+        self._batcher: Batcher = batcher_of(begin.device, begin.settings, _die, self._tell_away)
         self._port = EnginePort(self._batcher, self._keys.__getitem__)
 
     async def answer(self, question: Any) -> Any:
@@ -60,6 +64,17 @@ class EngineProcess:
         """End the workers after their batches."""
         self._port.close()
         await self._batcher.stop()
+
+    def _tell_away(self, cause: str | None) -> None:
+        """Tell front ends, who then prefer other engines, and the supervisor, who tells health."""
+        self._port.tell_status()
+        task = asyncio.create_task(self._tell(cause))
+        self._told.add(task)
+        task.add_done_callback(self._told.discard)
+
+    async def _tell(self, cause: str | None) -> None:
+        with suppress(LinkLost):
+            await self._ask(EngineAway(cause))
 
     async def _load(self, order: LoadOrder) -> Loaded:
         bundle = order.bundle

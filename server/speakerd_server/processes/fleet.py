@@ -23,6 +23,7 @@ from speakerd_server.processes.link import LinkLost
 from speakerd_server.processes.messages import (
     Begin,
     DrainNow,
+    EngineAway,
     HealthNow,
     Listen,
     Serve,
@@ -96,6 +97,7 @@ class Fleet:
         self.draining = self.stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._told = asyncio.Lock()
+        self._away: set[str] = set()
 
     @property
     def children(self) -> list[Child]:
@@ -165,11 +167,23 @@ class Fleet:
     def health(self) -> HealthNow:
         """Give what front ends say of the daemon's health."""
         up = [name for name, child in self.engines.items() if child.ready]
-        well = self.models.can_serve(up)
+        well = self.models.can_serve([name for name in up if name not in self._away])
         return HealthNow(serving=well and not self.draining)
 
-    async def _answer(self, worker: str, question: Any) -> Any:
-        return await self.operators.answer(worker, question)
+    async def _answer(self, name: str, question: Any) -> Any:
+        if isinstance(question, EngineAway):
+            return await self._take_note_of_device(name, question.cause)
+        return await self.operators.answer(name, question)
+
+    async def _take_note_of_device(self, name: str, cause: str | None) -> None:
+        """Let health know that the device of an engine went away, or is back."""
+        if cause is None:
+            self._away.discard(name)
+            _log.info("engine is there", extra={"which": name})
+        else:
+            self._away.add(name)
+            _log.error("engine is away", extra={"which": name, "cause": cause})
+        await self.tell_health()
 
     async def _begin_store(self, child: Child) -> None:
         await child.start()
@@ -248,6 +262,7 @@ class Fleet:
             # A model may be being loaded, for which no front end should be waited with.
             self._begin(self.operators.let_go(child.name))
         elif child.kind == "engine":
+            self._away.discard(child.name)
             self._begin(self.tell_health())
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from speakerd_server.calls.administration import ModelState, ModelStatus, ServerState
 from speakerd_server.calls.changes import Changes
 from speakerd_server.calls.finishing import finished
-from speakerd_server.calls.loading import found_for_loading, refused_by_name
+from speakerd_server.calls.loading import check_default, found_for_loading, refused_by_name
 from speakerd_server.calls.places import Places
 from speakerd_server.calls.sessions import LiveSession
 from speakerd_server.engine.statistics import EngineStatistics
@@ -92,7 +92,9 @@ class FleetAdministration:
         fleet, models = self._fleet, self._fleet.models
         folder = fleet.settings.model.folder
         async with self._changes.turn():
-            bundle = await asyncio.to_thread(found_for_loading, reference, folder)
+            loaded = [one.bundle for one in models.every.values() if not one.entry.leaving]
+            bundle = await asyncio.to_thread(found_for_loading, reference, folder, loaded)
+            check_default(bundle, make_default)
             identity = bundle.card.identity
             known = models.named.find(f"{identity.name}/{identity.version}")
             load_s = 0.0

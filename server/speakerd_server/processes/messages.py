@@ -158,6 +158,14 @@ class Unused:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineAway:
+    """From an engine: its device went away, or is back."""
+
+    cause: str | None
+    """Why it is away; None: it is back."""
+
+
+@dataclass(frozen=True, slots=True)
 class AdminCall:
     """From a front end: what an operator asks; answered as Administration does."""
 

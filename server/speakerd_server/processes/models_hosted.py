@@ -13,6 +13,7 @@ from speakerd_server.calls.loading import bundles_at_start, placement_of
 from speakerd_server.calls.models import LoadedModel, Models, VersionPolicy
 from speakerd_server.cards import Bundle
 from speakerd_server.engine.statistics import EngineStatistics
+from speakerd_server.engine.window_queue import Taken
 from speakerd_server.errors import Draining, ModelRefused, StartFailed
 from speakerd_server.models.bundle import verify
 from speakerd_server.models.choice import ModelSettings
@@ -165,7 +166,9 @@ class _NoEngine:
     def submit(self, window: Window) -> asyncio.Future[Float32]:
         raise Draining
 
-    async def submit_offline(self, window: Window) -> asyncio.Future[Float32]:
+    async def submit_offline(
+        self, window: Window, taken: Taken | None = None
+    ) -> asyncio.Future[Float32]:
         raise Draining
 
     def statistics(self) -> Sequence[EngineStatistics]:

@@ -7,10 +7,11 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from speakerd_server.engine.batcher import EngineSettings
+from speakerd_server.engine.engine_settings import EngineSettings
 from speakerd_server.engine.offline_room import OfflineRoom
 from speakerd_server.engine.statistics import EngineStatistics
-from speakerd_server.errors import Draining, EngineLost, EngineQueueFull
+from speakerd_server.engine.window_queue import Taken
+from speakerd_server.errors import Draining, EngineLost, EngineQueueFull, RemoteEngineUnavailable
 from speakerd_server.processes.engine_connection import EngineConnection, Job
 from speakerd_server.values import Float32, Window
 
@@ -32,7 +33,9 @@ class Engines:
         self.settings = settings
         limit = settings.queue_windows
         self.connections = {
-            name: EngineConnection(name, path, limit, self._place_waiting, self._orphaned)
+            name: EngineConnection(
+                name, path, limit, self._place_waiting, self._orphaned, self._not_embedded
+            )
             for name, path in paths.items()
         }
         self.room = OfflineRoom(settings.offline_windows, 1)
@@ -64,20 +67,30 @@ class Engines:
         found = [self.connections[name].waited_s for name in self._rates.get(model, {})]
         return min(found, default=0.0)
 
-    def submit(self, model: int, window: Window, *, live: bool) -> asyncio.Future[Float32]:
+    def submit(
+        self, model: int, window: Window, *, live: bool, taken: Taken | None = None
+    ) -> asyncio.Future[Float32]:
         """Give a window to an engine. Raises Draining and EngineQueueFull."""
         if model not in self._rates:
             raise Draining
         loop = asyncio.get_running_loop()
-        job = Job(model, window, live, loop.create_future())
+        job = Job(model, window, live, loop.create_future(), taken)
         self._place(job)
         return job.future
+
+    def _there(self, job: Job) -> list[str]:
+        """Name the engines that have its model and can embed now."""
+        connections = {name: self.connections[name] for name in self._rates.get(job.model, {})}
+        return [name for name, one in connections.items() if one.is_up and not one.is_away]
 
     def _place(self, job: Job) -> None:
         rates = self._rates.get(job.model, {})
         up = [name for name in rates if self.connections[name].is_up]
+        there = self._there(job)
+        if job.is_second:
+            there = [name for name in there if name != job.given_to]
         # The one that would be done first: what is there already counts by its speed.
-        for name in sorted(up, key=lambda one: self._expected(one, rates[one])):
+        for name in sorted(there or up, key=lambda one: self._expected(one, rates[one])):
             try:
                 self.connections[name].submit(job)
             except EngineQueueFull:
@@ -113,6 +126,14 @@ class Engines:
             except EngineQueueFull as error:
                 job.future.set_exception(error)
 
+    def _not_embedded(self, job: Job, error: RemoteEngineUnavailable) -> None:
+        """Give a window, once, to another engine where the one that had it is away."""
+        if job.is_second or not set(self._there(job)) - {job.given_to}:
+            job.future.set_exception(error)
+            return
+        job.is_second = True
+        self._orphaned([job])
+
 
 class RemoteEngine:
     """One model, as calls know an engine."""
@@ -135,11 +156,13 @@ class RemoteEngine:
         """Give a live window to an engine; see Engine."""
         return self._engines.submit(self._model, window, live=True)
 
-    async def submit_offline(self, window: Window) -> asyncio.Future[Float32]:
+    async def submit_offline(
+        self, window: Window, taken: Taken | None = None
+    ) -> asyncio.Future[Float32]:
         """Give a window of a whole recording to an engine once there is room; see Engine."""
         return await self._engines.room.submitted(
             window.rows.size > self._long_frames,
-            lambda: self._engines.submit(self._model, window, live=False),
+            lambda: self._engines.submit(self._model, window, live=False, taken=taken),
         )
 
     def statistics(self) -> Sequence[EngineStatistics]:

@@ -1,8 +1,9 @@
 """How a window lies in shared memory, and what is said of it over the socket beside.
 
-A slot has a page with one flag, the rows, and the PCM, over which its embedding is written. The
-front end writes a slot and sends a record; the engine sets the flag when its batch is about to be
-computed, and answers with a record when nothing of the slot is read any more.
+A slot has a page with one flag and what is known of its batch, the rows, and the PCM, over which
+its embedding is written. The front end writes a slot and sends a record; the engine sets the flag
+when its batch is about to be computed, and answers with a record when nothing of the slot is read
+any more.
 """
 
 from __future__ import annotations
@@ -90,6 +91,7 @@ class Slot:
         rows_at = offset + PAGE_BYTES
         pcm_at = rows_at + rounded(8 * frames)
         self._flag = memory[offset : offset + 1]
+        self._batch = memory[offset + 8 : offset + 24].view(np.float64)
         self._rows: Int64 = memory[rows_at : rows_at + 8 * frames].view(np.int64)
         self._pcm: Float32 = memory[pcm_at : pcm_at + 4 * samples].view(np.float32)
         self._room: Float32 = memory[pcm_at : pcm_at + _LEAST_PCM_BYTES].view(np.float32)
@@ -99,8 +101,14 @@ class Slot:
         """Whether a batch with it was, or is being, computed."""
         return bool(self._flag[0])
 
-    def take(self) -> None:
-        """Say that its batch is about to be computed."""
+    @property
+    def taken_in(self) -> tuple[float, int]:
+        """When its batch was begun, by time.monotonic(), and the windows in that."""
+        return float(self._batch[0]), int(self._batch[1])
+
+    def take(self, at_s: float, windows: int) -> None:
+        """Say that its batch, of so many windows, is about to be computed."""
+        self._batch[:] = at_s, windows
         self._flag[0] = 1
 
     def write(self, window: Window) -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from speakerd_server.calls.administration import ModelState, ServerState
+from speakerd_server.calls.inference import Inference
 from speakerd_server.calls.models import LoadedModel, Models
 from speakerd_server.calls.serving import Serving
 from speakerd_server.calls.sessions import LiveSession, Sessions
@@ -57,8 +58,10 @@ class WorkerProcess:
             Sessions(begin.number),
         )
         server = replace(settings.server, address=begin.address)
+        administration = RemoteAdministration(self._ask)
+        inference = Inference(self._serving, administration, settings.kserve, settings.model.folder)
         self._server = GrpcServer(
-            self._serving, RemoteAdministration(self._ask), server, shared_port=True
+            self._serving, administration, inference, server, shared_port=True
         )
 
     async def answer(self, question: Any) -> Any:

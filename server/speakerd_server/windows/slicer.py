@@ -112,11 +112,11 @@ class Slicer:
         if not self._windows:
             self._head = pcm
         done_frames = self._frames * (self._windows + 1)
-        return self._window(pcm, _in_order(self._frames), SHIFT_SAMPLES * done_frames)
+        return self._window(pcm, rows_in_order(self._frames), SHIFT_SAMPLES * done_frames)
 
     def _short(self, left: int) -> Window:
         pcm = self._buffer[: samples_of_frames(left)]
-        rows = _in_order(left) if left >= self._frames else np.arange(self._frames) % left
+        rows = rows_in_order(left) if left >= self._frames else np.arange(self._frames) % left
         return self._window(pcm, rows, self._samples)
 
     def _tail(self, left: int) -> Window:
@@ -144,5 +144,8 @@ class Slicer:
 
 
 @lru_cache(64)
-def _in_order(frames: int) -> Int64:
-    return np.arange(frames)
+def rows_in_order(frames: int) -> Int64:
+    """Give int64[frames]: 0, 1, 2, ...; not to be written to."""
+    rows = np.arange(frames)
+    rows.flags.writeable = False
+    return rows

@@ -103,14 +103,18 @@ class Call:
         """
         await asyncio.sleep(SETTLING_S)
 
-    async def refuse(self, error: SpeakerdError) -> NoReturn:
-        """End the rpc with the status of an error."""
+    def note(self, error: SpeakerdError) -> None:
+        """Count and log an error that the client is told."""
         metrics.REFUSALS.labels(error.reason).inc()
         about = {"rpc": self.rpc, "request_id": self.request_id, "reason": error.reason}
         if isinstance(error, _OURS) and not isinstance(error, Draining):
             _log.warning("call failed", extra=about | {"cause": str(error)})
         else:
             _log.info("call refused", extra=about)
+
+    async def refuse(self, error: SpeakerdError) -> NoReturn:
+        """End the rpc with the status of an error."""
+        self.note(error)
         status = rpc_status.to_status(status_of(error, self.request_id))
         await self.context.abort(status.code, status.details, status.trailing_metadata)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
+from speakerd.kserve import inference_pb2, inference_pb2_grpc
 from speakerd.v1 import (
     admin_pb2,
     admin_pb2_grpc,
@@ -18,10 +19,12 @@ from speakerd.v1 import (
 )
 
 from speakerd_server.calls.administration import Administration
+from speakerd_server.calls.inference import Inference
 from speakerd_server.calls.serving import Serving
 from speakerd_server.errors import AddressUnavailable
 from speakerd_server.wire.admin import AdminService
 from speakerd_server.wire.enrollment import EnrollmentService
+from speakerd_server.wire.kserve import InferenceService
 from speakerd_server.wire.verification import VerificationService
 
 MESSAGE_BYTES = 64 << 20
@@ -29,6 +32,7 @@ SERVICES = (
     verification_pb2.DESCRIPTOR.services_by_name["VerificationService"].full_name,
     enrollment_pb2.DESCRIPTOR.services_by_name["EnrollmentService"].full_name,
     admin_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name,
+    inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name,
 )
 
 
@@ -65,6 +69,7 @@ class GrpcServer:
         self,
         serving: Serving,
         administration: Administration,
+        inference: Inference,
         settings: ServerSettings,
         *,
         shared_port: bool = False,
@@ -72,7 +77,7 @@ class GrpcServer:
         """Build it; with `shared_port`, other processes listen on the same port too."""
         limits = serving.settings
         keepalive_ms = round(settings.keepalive_s * 1000)
-        self._settings = settings
+        self._settings, self._inference = settings, inference
         self._server = grpc.aio.server(
             options=[
                 ("grpc.max_receive_message_length", MESSAGE_BYTES),
@@ -95,6 +100,9 @@ class GrpcServer:
         admin_pb2_grpc.add_AdminServiceServicer_to_server(
             AdminService(serving, administration), self._server
         )
+        inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(
+            InferenceService(inference), self._server
+        )
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
@@ -114,6 +122,7 @@ class GrpcServer:
     async def tell_health(self, *, serving: bool) -> None:
         """Set the health of the server and of each of its services."""
         states = health_pb2.HealthCheckResponse
+        self._inference.well = serving
         status = states.SERVING if serving else states.NOT_SERVING
         for name in ("", *SERVICES):
             await self.health.set(name, status)

@@ -1,0 +1,1 @@
+"""Wire types, generated: see protos/."""
