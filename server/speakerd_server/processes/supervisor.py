@@ -8,6 +8,8 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from speakerd_server.calls.places import Places
@@ -35,11 +37,12 @@ async def run(
     check_workers(settings)
     stopping = asyncio.Event()
     folder = Path(tempfile.mkdtemp(prefix="speakerd-"))
-    held, address = hold_port(settings.server.address)
+    ports = ExitStack()
     metrics_server = None
     fleet = enrolments = None
     try:
-        fleet = Fleet(settings, folder, address, programs or Programs())
+        addresses = hold_ports(settings, ports)
+        fleet = Fleet(settings, folder, addresses, programs or Programs())
         enrolments = RemoteEnrolments(fleet.whereabouts.store, settings.calls.pending_store_changes)
         fleet.operators = FleetAdministration(fleet, enrolments)
         enrolments.open()
@@ -48,8 +51,9 @@ async def run(
             settings.server, fleet.metrics_folder
         )
         stop_on_signals(stopping)
-        announce(Addresses(address, metrics_address))
-        _log.info("serving", extra={"address": address, "metrics": metrics_address})
+        announce(replace(addresses, metrics=metrics_address))
+        told = {"address": addresses.grpc, "http": addresses.http, "metrics": metrics_address}
+        _log.info("serving", extra=told)
         await stopping.wait()
         await _drain(fleet, settings.server.drain_grace_s, stopping)
     finally:
@@ -59,7 +63,7 @@ async def run(
             await enrolments.close()
         if fleet is not None:
             await fleet.stop()
-        held.close()
+        ports.close()
         shutil.rmtree(folder, ignore_errors=True)
     _log.info("stopped")
 
@@ -75,13 +79,27 @@ def check_workers(settings: Settings) -> None:
         raise SettingInvalid("server.workers", "the settings", problem)
 
 
-def hold_port(address: str) -> tuple[socket.socket, str]:
+def hold_ports(settings: Settings, ports: ExitStack) -> Addresses:
+    """Hold the ports of gRPC and, if there is one, of HTTP until the stack is closed.
+
+    Raises AddressUnavailable.
+    """
+    held, grpc = hold_port(settings.server.address, "server.address")
+    ports.enter_context(held)
+    http = settings.kserve.http_address
+    if http:
+        held, http = hold_port(http, "kserve.http_address")
+        ports.enter_context(held)
+    return Addresses(grpc, "", http)
+
+
+def hold_port(address: str, setting: str) -> tuple[socket.socket, str]:
     """Hold a port for this daemon alone, on which its processes listen together.
 
     Gives the socket that holds it, which never listens itself, and the address with the real port.
     Raises AddressUnavailable.
     """
-    host, port = host_and_port(address, "server.address")
+    host, port = host_and_port(address, setting)
     try:
         found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
         family, kind, protocol, _, where = found[0]
@@ -95,7 +113,7 @@ def hold_port(address: str) -> tuple[socket.socket, str]:
         held.bind(where)
     except OSError as error:
         cause = "another program listens there, or this host has no such address"
-        raise AddressUnavailable(address, "server.address", f"{cause} ({error.strerror})") from None
+        raise AddressUnavailable(address, setting, f"{cause} ({error.strerror})") from None
     return held, f"{host}:{held.getsockname()[1]}"
 
 
