@@ -241,3 +241,10 @@ def test_several_front_ends_answer_as_one_does(tmp_path: Path, stubs: wire.Stubs
         assert "speaker" in [one.name for one in ready.models]
         features = infer(theirs, features_asked(SECOND))
         assert np.abs(features - expected).max() < 0.01 * np.abs(expected).max()
+        listed = theirs.admin.ListModels(admin_pb2.ListModelsRequest()).models
+        assert [one.identity.name for one in listed] == ["campplus", "campplus.network"]
+        theirs.inference.RepositoryModelUnload(
+            pb.RepositoryModelUnloadRequest(model_name="speaker_model")
+        )
+        assert len(theirs.admin.ListModels(admin_pb2.ListModelsRequest()).models) == 1
+        assert np.array_equal(infer(theirs, features_asked(SECOND)), features)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -109,6 +110,20 @@ def test_a_request_of_60_mib_is_read_and_one_over_64_is_refused_by_grpc(
     with wire.connected(daemon.address, ("grpc.max_send_message_length", 100 << 20)) as wide:
         refusal = refused(wide, asked(*[silent] * 18))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "")
+
+
+def test_a_request_of_millions_of_tensors_holds_up_nobody(
+    stubs: wire.Stubs, daemon: Daemon
+) -> None:
+    many = pb.ModelInferRequest(model_name="speaker", inputs=[Input()] * 500_000)
+    shaped = pb.ModelInferRequest(
+        model_name="speaker", inputs=[Input(name="WAV", datatype="FP32", shape=[1] * 5_000_000)]
+    )
+    for request, said in ((many, "at most 16 inputs"), (shaped, "at most 8 dimensions")):
+        begun_s = time.monotonic()
+        assert said in refused(stubs, request).message
+        assert time.monotonic() - begun_s < 5.0
+        assert infer(stubs, asked(SECOND)).shape == (1, 192)
 
 
 def test_bytes_that_are_no_request_end_their_own_call(daemon: Daemon, stubs: wire.Stubs) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 from speakerd.kserve import inference_pb2 as pb
@@ -86,6 +87,21 @@ def test_contents_of_another_datatype_are_refused() -> None:
     contents = pb.InferTensorContents(fp64_contents=[0.0])
     with pytest.raises(TensorInvalid, match="unexpected fp64_contents for input 'WAV'"):
         kserve_convert.request(asked(wav(contents=contents)))
+
+
+def test_more_of_anything_than_a_request_has_is_refused_before_it_is_gone_through() -> None:
+    parameters = {str(n): pb.InferParameter(int64_param=n) for n in range(65)}
+    zeros = pb.InferTensorContents(int64_contents=[0] * ((1 << 20) + 1))
+    cases = {
+        "inputs": asked(*[wav()] * 17),
+        "outputs": asked(outputs=[pb.ModelInferRequest.InferRequestedOutputTensor()] * 17),
+        "dimensions": asked(Input(name="WAV", datatype="FP32", shape=[1] * 9)),
+        "parameters": asked(parameters=parameters),
+        "values one by one": asked(Input(name="rows", datatype="INT64", contents=zeros)),
+    }
+    for what, message in cases.items():
+        with pytest.raises(TensorInvalid, match=f"a request has at most [0-9]+ {what}"):
+            kserve_convert.request(message)
 
 
 def test_names_versions_ids_and_parameters_are_read() -> None:
@@ -177,3 +193,18 @@ def test_every_count_has_its_place() -> None:
     assert [Spent(one.count, one.ns) for one in every] == parts
     (batch,) = found.batch_stats
     assert (batch.batch_size, batch.compute_infer.count, batch.compute_infer.ns) == (4, 8, 9)
+
+
+@given(st.binary(max_size=200))
+def test_whatever_bytes_make_a_request_it_is_read_or_refused_by_name(content: bytes) -> None:
+    head = asked(wav(), raw_input_contents=[b"12"]).SerializeToString()
+    for message_bytes in (content, head + content):
+        try:
+            message = pb.ModelInferRequest.FromString(message_bytes)
+        except DecodeError:
+            continue
+        try:
+            found = kserve_convert.request(message)
+        except TensorInvalid:
+            continue
+        assert len(found.inputs) == len(message.inputs)

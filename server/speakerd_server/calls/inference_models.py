@@ -42,6 +42,14 @@ from speakerd_server.windows.whole import whole_window
 Array = NDArray[Any]
 _DTYPES: Mapping[str, np.dtype[Any]] = {"FP32": np.dtype("<f4"), "INT64": np.dtype("<i8")}
 _FULL_SCALE = 1.0
+MOST_TENSORS = 16
+"""Inputs or outputs of one request."""
+MOST_DIMENSIONS = 8
+"""Of one tensor."""
+MOST_PARAMETERS = 64
+"""Of a request or a tensor."""
+MOST_SINGLE_VALUES = 1 << 20
+"""That are read one by one; more must come raw."""
 LONGEST_FRAMES = frame_count(LONGEST_WINDOW_SAMPLES)
 _MOST_WINDOW_SAMPLES = LONGEST_WINDOW_SAMPLES + FRAME_SAMPLES + 2 * SHIFT_SAMPLES
 """Of a window of 60 s whose tail and head lie on one grid."""
@@ -112,6 +120,12 @@ class Form:
                     f" it gives ['{self.output}']"
                 )
                 raise TensorInvalid(output.name, problem)
+
+
+def check_count(what: str, found: int, most: int = MOST_TENSORS) -> None:
+    """Refuse by TensorInvalid more of something than any request has, before it is gone through."""
+    if found > most:
+        raise TensorInvalid(what, f"a request has at most {most} {what}, this one has {found}")
 
 
 def check_supported(request: InferenceRequest) -> None:

@@ -8,6 +8,12 @@ from typing import Any
 import numpy as np
 from speakerd.kserve import inference_pb2 as pb
 
+from speakerd_server.calls.inference_models import (
+    MOST_DIMENSIONS,
+    MOST_PARAMETERS,
+    MOST_SINGLE_VALUES,
+    check_count,
+)
 from speakerd_server.calls.inference_values import (
     NO_PARAMETERS,
     InferenceReply,
@@ -32,6 +38,8 @@ _DATA_TYPES = {"FP32": pb.TYPE_FP32, "INT64": pb.TYPE_INT64}
 
 def request(message: pb.ModelInferRequest) -> InferenceRequest:
     """Read what is to be inferred; raises TensorInvalid where contents and inputs do not fit."""
+    check_count("inputs", len(message.inputs))
+    check_count("outputs", len(message.outputs))
     return InferenceRequest(
         model=message.model_name,
         version=message.model_version,
@@ -128,6 +136,7 @@ def _inputs(message: pb.ModelInferRequest) -> tuple[Tensor, ...]:
     tensors = []
     for one in message.inputs:
         parameters = _parameters(one)
+        check_count("dimensions", len(one.shape), MOST_DIMENSIONS)
         data = b""
         if "shared_memory_region" not in parameters:
             data = _raw(one, message, next(raw, None)) if is_raw else _typed(one)
@@ -182,6 +191,7 @@ def _typed(tensor: pb.ModelInferRequest.InferInputTensor) -> bytes:
         head_bytes = 1 + (size_bytes.bit_length() + 6) // 7
         if len(written) == head_bytes + size_bytes:
             return written[head_bytes:]
+    check_count(f"values one by one in {name}", len(values), MOST_SINGLE_VALUES)
     return np.fromiter(values, dtype, len(values)).tobytes()
 
 
@@ -189,6 +199,7 @@ def _parameters(message: Any) -> Parameters:
     given: Mapping[str, pb.InferParameter] = message.parameters
     if not given:
         return NO_PARAMETERS
+    check_count("parameters", len(given), MOST_PARAMETERS)
     found: dict[str, bool | int | float | str] = {}
     for name, value in given.items():
         kind = value.WhichOneof("parameter_choice")
