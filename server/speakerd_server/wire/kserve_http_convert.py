@@ -8,6 +8,11 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
+from speakerd_server.calls.inference_models import (
+    MOST_DIMENSIONS,
+    MOST_PARAMETERS,
+    check_count,
+)
 from speakerd_server.calls.inference_values import (
     NO_PARAMETERS,
     InferenceReply,
@@ -156,6 +161,7 @@ def _objects(said: Json, name: str) -> list[Json]:
     found = said.get(name)
     if not _is_objects(found):
         raise BodyInvalid(f"must have '{name}', a list of objects")
+    check_count(name, len(found))
     return found
 
 
@@ -184,6 +190,7 @@ def _shape(said: Json) -> tuple[int, ...]:
         type(one) is int and abs(one) <= _LARGEST for one in sizes
     ):
         raise BodyInvalid("must have 'shape', a list of whole numbers, for every input")
+    check_count("dimensions", len(sizes), MOST_DIMENSIONS)
     return tuple(sizes)
 
 
@@ -193,6 +200,7 @@ def _parameters(said: Json) -> Parameters:
         isinstance(one, bool | int | float | str) for one in value.values()
     ):
         raise BodyInvalid("must have 'parameters' that are strings, numbers or booleans")
+    check_count("parameters", len(value), MOST_PARAMETERS)
     return value
 
 
