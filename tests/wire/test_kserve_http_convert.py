@@ -233,8 +233,8 @@ def test_metadata_say_what_they_say_over_grpc() -> None:
 
 
 def test_statistics_say_what_they_say_over_grpc() -> None:
-    spent = [Spent(number, 10 * number) for number in range(1, 8)]
-    value = ModelStatistics("some", "beta", 5, 6, 7, *spent[:6], {8: spent[6]})
+    a, b, c, d, e, f, g = (Spent(number, 10 * number) for number in range(1, 8))
+    value = ModelStatistics("some", "beta", 5, 6, 7, a, b, c, d, e, f, {8: g})
     said = json.loads(convert.written(convert.statistics(value)))
     assert holds(said, of_grpc(kserve_convert.statistics(value)))
 
