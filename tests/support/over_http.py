@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
 from collections.abc import Mapping
@@ -61,6 +62,9 @@ class Line:
     def send(self, content: bytes) -> None:
         self._socket.sendall(content)
 
+    def line(self) -> bytes:
+        return self._file.readline()
+
     def answer(self) -> Answer:
         first = self._file.readline()
         assert first.startswith(b"HTTP/1."), first
@@ -104,6 +108,10 @@ def asked(address: str, request: bytes) -> Answer:
     with Line(address) as line:
         line.send(request)
         return line.answer()
+
+
+def gzipped(content: bytes) -> bytes:
+    return gzip.compress(content, 1)
 
 
 def get(address: str, path: str) -> Answer:
