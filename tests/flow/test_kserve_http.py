@@ -202,7 +202,7 @@ def test_a_minute_in_json_holds_up_nobody(daemon: Daemon) -> None:
 def test_without_an_address_there_is_no_http(tmp_path: Path) -> None:
     with Daemon(tmp_path, "--kserve-http-address=") as daemon:
         assert daemon.http == ""
-        assert '"http": ""' in daemon.errors()
+        fleet.until(lambda: '"http": ""' in daemon.errors())
 
 
 def test_a_drained_daemon_is_not_ready_and_answers_what_is_open(tmp_path: Path) -> None:
