@@ -25,6 +25,7 @@ _PIECE_BYTES = 64 << 10
 _LONGEST_NUMBER = 1024
 _KEY = b'"data"'
 _LIST = re.compile(rb"\s*:\s*\[")
+_BETWEEN = b" \t\r\n[]"
 _PLACE = "Infinity"
 _NUMBERS: Mapping[str, tuple[np.dtype[Any], frozenset[type]]] = {
     "FP32": (np.dtype("<f4"), frozenset((int, float))),
@@ -78,7 +79,8 @@ async def packed(numbers: Numbers, datatype: str) -> bytes | memoryview:
     """
     if datatype not in _NUMBERS:
         return b""  # the datatype is refused by the model
-    if not numbers.text[numbers.start : numbers.end].strip(b" \t\r\n[]"):
+    size = numbers.end - numbers.start
+    if size <= _PIECE_BYTES and not numbers.text[numbers.start : numbers.end].strip(_BETWEEN):
         return b""
     dtype, kinds = _NUMBERS[datatype]
     out = bytearray()
@@ -91,7 +93,7 @@ async def packed(numbers: Numbers, datatype: str) -> bytes | memoryview:
                 out += np.array(values, dtype).tobytes()
         except (ValueError, OverflowError, RecursionError) as error:
             raise BodyInvalid(f"has 'data' that is no list of numbers ({error})") from None
-        if numbers.end - numbers.start > _PIECE_BYTES:
+        if size > _PIECE_BYTES:
             await asyncio.sleep(0)
     return memoryview(out)
 
