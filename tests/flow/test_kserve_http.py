@@ -207,12 +207,12 @@ def test_without_an_address_there_is_no_http(tmp_path: Path) -> None:
 
 def test_a_drained_daemon_is_not_ready_and_answers_what_is_open(tmp_path: Path) -> None:
     request = over_http.binary_request(noise(1.0)[None])
-    with over_fake_engine(tmp_path, delay_s=1.0) as daemon:
+    with over_fake_engine(tmp_path, delay_s=0.7) as daemon:
         with over_http.Line(daemon.http) as open_one, over_http.Line(daemon.http) as idle:
             open_one.send(request)
             idle.send(over_http.written("GET", "/v2/health/ready"))
             assert idle.answer().status == 200
-            time.sleep(0.3)
+            time.sleep(0.1)
             daemon.terminate()
             fleet.until(lambda: over_http.get(daemon.http, "/v2/health/ready").status == 400)
             idle.send(over_http.written("GET", "/v2/health/ready"))
@@ -224,9 +224,15 @@ def test_a_drained_daemon_is_not_ready_and_answers_what_is_open(tmp_path: Path) 
 
 
 def test_a_port_that_is_taken_stops_the_start_by_name(tmp_path: Path, daemon: Daemon) -> None:
-    with pytest.raises(DaemonFailed) as failed:
-        over_fake_engine(tmp_path, f"--kserve-http-address={daemon.http}").wait_until_serving()
-    assert "kserve.http_address" in failed.value.errors
+    address = f"--kserve-http-address={daemon.http}"
+    other = tmp_path / "several"
+    other.mkdir()
+    for one in (Daemon(tmp_path, address), Daemon(other, address, "--workers=2")):
+        with pytest.raises(DaemonFailed) as failed:
+            one.wait_until_serving()
+        one.stop()
+        assert "kserve.http_address" in failed.value.errors
+        assert daemon.http in failed.value.errors
 
 
 @fleet.NEEDS_TWO_PROCESSORS

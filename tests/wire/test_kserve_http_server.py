@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +135,38 @@ async def test_who_goes_away_takes_the_request_back(tmp_path: Path) -> None:
         await until(lambda: inference.serving.places.open_calls == 0)
         (counted,) = inference.statistics("speaker", "")
         assert (counted.success.count, counted.fail.count) == (0, 1)
+
+
+async def test_who_does_not_read_answers_is_cut_off(tmp_path: Path) -> None:
+    async with inferring(tmp_path) as (inference, _):
+        serving = inference.serving
+        serving.settings = replace(serving.settings, write_timeout_s=0.3)
+        server = HttpServer(inference, "127.0.0.1:0")
+        many = written("GET", "/v2/models/stats") * 20_000
+
+        def send_for_ever(line: Line) -> None:
+            while True:
+                line.send(many)
+
+        address = await server.start()
+        with pytest.raises(ConnectionError):
+            await over(address, send_for_ever)
+        await server.stop()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /v2/health/live/more HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n"
+        b"Connection: Upgrade\r\n\r\n",
+    ],
+    ids=["connect", "options", "upgrade"],
+)
+async def test_what_is_not_offered_is_an_unknown_path(tmp_path: Path, content: bytes) -> None:
+    async with serving(tmp_path) as (address, _):
+        await over(address, lambda line: refused(line, content, 404, "PATH_UNKNOWN"))
 
 
 async def test_an_answer_that_is_on_its_way_is_written_when_the_server_stops(

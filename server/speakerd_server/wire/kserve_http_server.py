@@ -56,7 +56,7 @@ class HttpServer:
             max(limits.maximum_unary_audio_mib, 2 * settings.http_body_mib),
         )
         door = HttpDoor(self._inference, bodies)
-        self._connections = _Connections(door, settings.http_connections)
+        self._connections = _Connections(door, settings.http_connections, limits.write_timeout_s)
         host, port = host_and_port(self._address, SETTING)
         loop = asyncio.get_running_loop()
         try:
@@ -86,19 +86,20 @@ class HttpServer:
 class _Connections(web.Server):
     """All connections of the port."""
 
-    def __init__(self, door: HttpDoor, limit: int) -> None:
+    def __init__(self, door: HttpDoor, limit: int, write_timeout_s: float) -> None:
         # A client that goes away takes its request back.
         super().__init__(door.answer, handler_cancellation=True)
-        self._limit = limit
+        self._limit, self._write_timeout_s = limit, write_timeout_s
 
     def __call__(self) -> web.RequestHandler:
         return _Connection(
             self,
+            self._write_timeout_s,
             loop=asyncio.get_running_loop(),
             keepalive_timeout=IDLE_S,
             lingering_time=_LINGER_S,
             auto_decompress=False,  # within limits of our own
-            access_log=None,  # type: ignore[arg-type] # it is how one says: none
+            access_log=None,
             logger=_log,
         )
 
@@ -112,7 +113,23 @@ class _Connections(web.Server):
 class _Connection(web.RequestHandler):
     """One connection."""
 
-    __slots__ = ()
+    __slots__ = ("_write_timeout_s",)
+
+    def __init__(self, connections: _Connections, write_timeout_s: float, **more: Any) -> None:
+        super().__init__(connections, **more)
+        self._write_timeout_s = write_timeout_s
+
+    async def finish_response(
+        self, request: BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Write an answer; a client that does not read it in time is cut off."""
+        try:
+            async with asyncio.timeout(self._write_timeout_s):
+                return await super().finish_response(request, resp, start_time)
+        except TimeoutError:
+            if self.transport is not None:
+                self.transport.abort()
+            return resp, True
 
     def handle_error(
         self,
