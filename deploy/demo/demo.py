@@ -78,7 +78,7 @@ def running_daemon(console: Console) -> Iterator[str]:
         log = Path(folder) / "daemon.log"
         command = [sys.executable, "-m", "speakerd_server", "serve"]
         command += ["--server-address=127.0.0.1:0", "--server-metrics-address=127.0.0.1:0"]
-        command += [f"--store-path={folder}/speakerd.db"]
+        command += ["--kserve-http-address=", f"--store-path={folder}/speakerd.db"]
         started_s = time.monotonic()
         with log.open("wb") as errors:
             process = subprocess.Popen(

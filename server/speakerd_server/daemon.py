@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 from speakerd_server.calls.administration import LocalAdministration
 from speakerd_server.calls.enrolments import LocalEnrolments
-from speakerd_server.calls.inference import Inference
 from speakerd_server.calls.loading import LocalLoader, bundles_at_start
 from speakerd_server.calls.models import Models, VersionPolicy
 from speakerd_server.calls.serving import Serving
@@ -19,7 +18,7 @@ from speakerd_server.metrics_page import serve_metrics
 from speakerd_server.processes import supervisor
 from speakerd_server.processes.opening import OpenLanes, batcher_of, open_lanes
 from speakerd_server.store.enrolment import EnrolmentStore
-from speakerd_server.wire.server import GrpcServer
+from speakerd_server.wire.doors import Doors
 
 _log = logging.getLogger(__name__)
 
@@ -57,22 +56,22 @@ async def run(
     administration = LocalAdministration(
         serving, loader, settings.model, lambda well: server.tell_health(serving=well)
     )
-    inference = Inference(serving, administration, settings.kserve, settings.model.folder)
-    server = GrpcServer(serving, administration, inference, settings.server)
+    server = Doors(serving, administration, settings.server, settings.kserve, settings.model.folder)
     metrics_server = None
     try:
         for bundle in bundles_at_start(settings.model):
             models.add(await loader.load(bundle, ""))
         metrics_server, metrics_address = serve_metrics(settings.server)
-        address = await server.start()
+        address, http = await server.start()
         await server.tell_health(serving=batcher.away is None)
         stop_on_signals(stopping)
-        announce(Addresses(address, metrics_address))
-        _log.info("serving", extra={"address": address, "metrics": metrics_address})
+        announce(Addresses(address, metrics_address, http))
+        told = {"address": address, "http": http, "metrics": metrics_address}
+        _log.info("serving", extra=told)
         await stopping.wait()
         await _drain(serving, server, settings.server.drain_grace_s, stopping)
     finally:
-        await server.stop(0)
+        await server.stop()
         if metrics_server is not None:
             metrics_server.shutdown()
             metrics_server.server_close()
@@ -81,9 +80,7 @@ async def run(
     _log.info("stopped")
 
 
-async def _drain(
-    serving: Serving, server: GrpcServer, grace_s: float, stopping: asyncio.Event
-) -> None:
+async def _drain(serving: Serving, server: Doors, grace_s: float, stopping: asyncio.Event) -> None:
     stopping.clear()
     places = serving.places
     _log.info("draining", extra={"open_calls": places.open_calls, "grace_s": grace_s})
@@ -94,12 +91,12 @@ async def _drain(
         _log.warning("grace is over", extra={"cancelled_calls": places.open_calls})
 
 
-def _engine_died(server: GrpcServer, error: EngineDead) -> None:
+def _engine_died(server: Doors, error: EngineDead) -> None:
     _log.error("engine died", extra={"cause": error.cause})
     _tell_health(server, serving=False)
 
 
-def _engine_away(serving: Serving, server: GrpcServer, cause: str | None) -> None:
+def _engine_away(serving: Serving, server: Doors, cause: str | None) -> None:
     if cause is None:
         _log.info("engine is there")
     else:
@@ -107,7 +104,7 @@ def _engine_away(serving: Serving, server: GrpcServer, cause: str | None) -> Non
     _tell_health(server, serving=cause is None and not serving.places.draining)
 
 
-def _tell_health(server: GrpcServer, *, serving: bool) -> None:
+def _tell_health(server: Doors, *, serving: bool) -> None:
     task = asyncio.ensure_future(server.tell_health(serving=serving))
     _background.add(task)
     task.add_done_callback(_background.discard)

@@ -8,15 +8,17 @@ SpeakerdError
 │   ├── EncodingUnsupported  SampleRateUnsupported
 │   ├── SamplesPerChunkInvalid  PolicyInvalid  ScaleUnavailable
 │   ├── TensorInvalid  BatchSizeInvalid  InferenceUnsupported
+│   ├── HttpInvalid  BodyInvalid  BodyTooLarge
 │   └── SpeakerIdInvalid  PageTokenInvalid  FieldInvalid
 ├── NotFound                     ModelUnknown  DomainUnknown  SpeakerUnknown  RecordingUnknown
+│                                PathUnknown
 ├── NotPossible                  ModelMismatch  NotEnoughSpeech  TooManyRecordings
 │                                ModelRefused  ModelIsDefault
 ├── Exhausted                    TooManyStreams  TooManyCalls  EngineBusy  EngineQueueFull
-│                                StoreFull  StoreBusy
+│                                StoreFull  StoreBusy  ModelsBusy
 ├── NotAvailable                 Draining  EngineDead  EngineLost  DeviceLost  StoreUnavailable
 │                                StoreInterrupted  ErasureIncomplete  RemoteEngineUnavailable
-├── TooSlow                      StreamIdle  ClientNotReading
+├── TooSlow                      StreamIdle  ClientNotReading  BodyTooSlow
 ├── EngineFailed                 BatchFailed  EmbeddingInvalid  DeviceOutOfMemory
 ├── StoreCorrupt
 ├── StartFailed                  SettingInvalid  ModelDamaged  ModelUnusable  AddressUnavailable
@@ -31,7 +33,8 @@ SpeakerdError
         DurationsMissing
 
 `reason` is stable and goes on the wire; `field` names the request field that is wrong, if any;
-numbers are attributes. wire/status.py maps every class to a gRPC code.
+numbers are attributes. wire/status.py maps every class to a gRPC code, and
+wire/kserve_http_status.py to a status of HTTP.
 """
 
 from __future__ import annotations
@@ -368,6 +371,51 @@ class InferenceUnsupported(InvalidInput):
         super().__init__(f"{what}: this server does not support that")
 
 
+class HttpInvalid(InvalidInput):
+    """What came over HTTP is no request."""
+
+    reason = "HTTP_INVALID"
+
+    def __init__(self, problem: str) -> None:
+        self.problem = problem
+        super().__init__(f"this is no HTTP request: {problem}")
+
+
+class BodyInvalid(InvalidInput):
+    """The body of an HTTP request cannot be read."""
+
+    reason = "BODY_INVALID"
+    field = "body"
+
+    def __init__(self, problem: str) -> None:
+        self.problem = problem
+        super().__init__(f"the body {problem}")
+
+
+class BodyTooLarge(InvalidInput):
+    """The body of an HTTP request is too large, as sent or once it is decompressed."""
+
+    reason = "BODY_TOO_LARGE"
+    field = "body"
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        super().__init__(
+            f"the body has more than {limit_bytes} bytes, the most that is taken, decompressed;"
+            " send fewer utterances at once, or binary data in place of JSON"
+        )
+
+
+class PathUnknown(NotFound):
+    """HTTP has no such path, or not with that method."""
+
+    reason = "PATH_UNKNOWN"
+
+    def __init__(self, method: str, path: str) -> None:
+        self.method, self.path = method, path
+        super().__init__(f"there is no {method[:16]} {path[:128]}; see protos/README.md")
+
+
 class ModelUnknown(NotFound):
     """No such model is loaded, or there to be loaded."""
 
@@ -557,6 +605,16 @@ class StoreBusy(Exhausted):
         super().__init__(f"{limit} changes wait for the enrolment store, the most; try later")
 
 
+class ModelsBusy(Exhausted):
+    """Too many changes of the loaded models wait for each other."""
+
+    reason = "MODELS_BUSY"
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        super().__init__(f"{limit} changes of the loaded models wait, the most; try later")
+
+
 class Draining(NotAvailable):
     """The daemon is about to stop, or was taken out of service."""
 
@@ -679,6 +737,16 @@ class ClientNotReading(TooSlow):
     def __init__(self, limit_s: float) -> None:
         self.limit_s = limit_s
         super().__init__(f"answers were not read for {limit_s:g} s; read them as they come")
+
+
+class BodyTooSlow(TooSlow):
+    """The body of an HTTP request did not come in time."""
+
+    reason = "BODY_TOO_SLOW"
+
+    def __init__(self, limit_s: float) -> None:
+        self.limit_s = limit_s
+        super().__init__(f"the body was not complete after {limit_s:g} s; send it at once")
 
 
 class BatchFailed(EngineFailed):

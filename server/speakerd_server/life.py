@@ -17,6 +17,8 @@ class Addresses:
     """Host and port."""
     metrics: str
     """Host and port; empty: none."""
+    http: str = ""
+    """Host and port of KServe's protocol over HTTP; empty: none."""
 
 
 def stop_on_signals(stopping: asyncio.Event) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 
 import pytest
@@ -11,7 +12,8 @@ from speakerd_server.life import Addresses
 
 @pytest.mark.parametrize("arguments", ["--workers=300", "--workers 300", "--server-workers=300"])
 def test_workers_can_be_given_by_a_short_flag_too(arguments: str) -> None:
-    ended = CliRunner().invoke(app.speakerd, ["serve", *arguments.split()])
+    unset: dict[str, str | None] = {key: None for key in os.environ if key.startswith("SPEAKERD_")}
+    ended = CliRunner(env=unset).invoke(app.speakerd, ["serve", *arguments.split()])
     assert ended.exit_code == 2
     assert "server.workers" in ended.output
     assert "300 is not between 1 and 256" in ended.output
@@ -25,6 +27,17 @@ def test_the_help_names_every_setting_and_both_flags_of_one() -> None:
     assert "--workers, --server-workers" in shown
 
 
-def test_addresses_are_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    app._announce(Addresses("127.0.0.1:1", ""))
-    assert capsys.readouterr().out.endswith(" serves on 127.0.0.1:1\n")
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        (Addresses("a:1", ""), "a:1"),
+        (Addresses("a:1", "b:2"), "a:1, metrics on http://b:2/metrics"),
+        (Addresses("a:1", "", "c:3"), "a:1, HTTP on http://c:3"),
+        (Addresses("a:1", "b:2", "c:3"), "a:1, HTTP on http://c:3, metrics on http://b:2/metrics"),
+    ],
+)
+def test_addresses_are_told_in_one_line(
+    found: Addresses, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app._announce(found)
+    assert capsys.readouterr().out.endswith(f" serves on {told}\n")

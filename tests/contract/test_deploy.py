@@ -96,7 +96,9 @@ def test_every_variable_that_is_set_is_a_setting(text: str) -> None:
 
 def test_the_ports_are_the_defaults_and_published_on_loopback_alone() -> None:
     ports = re.findall(r'^      - "([\d.]+):(\d+):(\d+)"$', COMPOSE, re.MULTILINE)
-    wanted = [load().server.address, load().server.metrics_address]
+    settings = load()
+    wanted = [settings.kserve.http_address]
+    wanted += [settings.server.address, settings.server.metrics_address]
     assert [f"{host}:{inner}" for host, _, inner in ports] == wanted
     assert f"EXPOSE {' '.join(inner for _, _, inner in ports)}\n" in DOCKERFILE
 

@@ -101,6 +101,7 @@ def test_what_was_installed_serves_and_is_healthy(installed: Path, tmp_path: Pat
             "serve",
             "--server-address=127.0.0.1:0",
             "--server-metrics-address=",
+            "--kserve-http-address=",
         ],
         cwd=tmp_path,
         env=clean_environment(),

@@ -131,6 +131,7 @@ def test_every_metric_is_observed_somewhere(name: str) -> None:
 def test_every_reason_that_can_stop_the_start_is_explained() -> None:
     kinds: list[type[errors.SpeakerdError]] = [
         errors.StoreCorrupt,
+        errors.ModelRefused,
         *errors.StartFailed.__subclasses__(),
     ]
     assert not [below for kind in kinds for below in kind.__subclasses__()]

@@ -74,6 +74,9 @@ def test_any_other_bytes_are_refused(content: bytes) -> None:
             parse_engine(one)
 
 
+ENDLESS = [{"windows": [1, 1, float("inf")], "frames": [1, 1, 1]}]
+
+
 def signed(header: bytes, plan: bytes = b"plan") -> bytes:
     content = MAGIC + struct.pack("<I", len(header)) + header + plan
     return content + hashlib.sha256(content).digest()
@@ -85,6 +88,11 @@ def signed(header: bytes, plan: bytes = b"plan") -> bytes:
         (b"no json", "header cannot be read"),
         (b"{}", "header cannot be read"),
         (b"[]", "header cannot be read"),
+        (b"[" * 60_000, "header cannot be read"),
+        (
+            json.dumps(KEY.to_fields() | {"profiles": ENDLESS}).encode(),
+            "header cannot be read",
+        ),
         (json.dumps(KEY.to_fields()).encode(), "header cannot be read"),
         (json.dumps(KEY.to_fields() | {"plan_bytes": 5}).encode(), "another length"),
     ],

@@ -161,6 +161,17 @@ def test_an_engine_of_another_precision_is_refused_by_name(small: Bundle, tmp_pa
         open_backends(on_l4(small, tmp_path, precision="float32"))
 
 
+@pytest.mark.usefixtures("an_l4")
+def test_no_lane_is_opened_where_the_processor_cannot_load_the_model_itself(
+    small: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening_module, "_open_lanes", lambda *_: pytest.fail("it takes memory"))
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"no network")
+    with pytest.raises(ModelUnusable):
+        open_backends(on_l4(dataclasses.replace(small, onnx_path=path), tmp_path))
+
+
 def test_sizes_follow_from_window_and_longest_window(small: Bundle) -> None:
     assert lane_sizes(small, 32000, 64, 30.0) == LaneSizes(8, 198, 64, 3000)
     assert lane_sizes(small, 960000, 4, 30.0) == LaneSizes(8, 5998, 4, 5998)

@@ -68,3 +68,17 @@ def test_a_failed_batch_is_raised_to_its_caller_and_the_next_goes_on() -> None:
     assert backend.embed(pcm, rows).shape == (1, DIM)
     assert backend.buffers(2, 3440, 20)[0].shape == (2, 3440)
     backend.close()
+
+
+def test_a_thread_ends_also_where_its_backend_cannot_be_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(_: FakeBackend) -> None:
+        raise RuntimeError("lost")
+
+    before = threading.active_count()
+    backend = OwnThread(lambda: FakeBackend(DIM), "lane")
+    monkeypatch.setattr(FakeBackend, "close", fails)
+    with pytest.raises(RuntimeError, match="lost"):
+        backend.close()
+    assert threading.active_count() == before

@@ -36,6 +36,12 @@ def test_more_workers_than_processors_are_refused_by_name(daemons: fleet.Daemons
     assert f"set it to {processors()} or fewer" in message
 
 
+def test_a_gpu_that_is_named_twice_is_refused_by_name(daemons: fleet.Daemons) -> None:
+    message = failure(daemons("--engine-devices=gpu:0,cpu,gpu:00"))
+    assert message.endswith("[SETTING_INVALID]")
+    assert "gpu:0 is there twice" in message
+
+
 @pytest.mark.parametrize("flag", ["--server-address", "--server-metrics-address"])
 def test_a_port_that_is_taken_stops_the_start_by_name(daemons: fleet.Daemons, flag: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -178,7 +178,9 @@ def test_a_grace_that_is_over_ends_what_is_open(tmp_path: Path) -> None:
         never.set()
 
 
-@pytest.mark.parametrize("flag", ["--server-address", "--server-metrics-address"])
+@pytest.mark.parametrize(
+    "flag", ["--server-address", "--server-metrics-address", "--kserve-http-address"]
+)
 def test_a_port_that_is_taken_stops_the_start_by_name(tmp_path: Path, flag: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"

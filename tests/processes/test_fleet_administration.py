@@ -10,6 +10,8 @@ from typing import Any
 
 import grpc.aio
 import pytest
+from speakerd.v1 import verification_pb2 as pb
+from speakerd.v1 import verification_pb2_grpc
 from speakerd_server.calls.administration import Administration, ModelState, ModelStatus
 from speakerd_server.errors import (
     Draining,
@@ -206,11 +208,12 @@ async def test_a_drain_refuses_calls_everywhere_and_waits_for_those_that_go_on(
         assert await ask.drain(resume=False, wait_s=0.05) == 1
         assert (await ask.server()).draining
         for _ in range(6):
-            refused = LiveCall(whole.address)
-            with pytest.raises(grpc.aio.AioRpcError) as ended:
-                await soon(refused.open())
+            # A unary call: a stream that ends while it is written to hides its status.
+            async with grpc.aio.insecure_channel(whole.address) as channel:
+                stub: Any = verification_pb2_grpc.VerificationServiceStub(channel)
+                with pytest.raises(grpc.aio.AioRpcError) as ended:
+                    await soon(stub.Embed(pb.EmbedRequest()))
             assert ended.value.code() is grpc.StatusCode.UNAVAILABLE
-            await refused.close()
         waiting = asyncio.create_task(ask.drain(resume=False, wait_s=10))
         await asyncio.sleep(0.05)
         assert not waiting.done()

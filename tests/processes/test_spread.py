@@ -51,6 +51,17 @@ async def test_an_engine_that_is_full_is_passed_over_until_all_are(pair: Pair) -
         assert refused.value.limit == 3
 
 
+async def test_an_engine_that_others_have_filled_up_is_asked_last(pair: Pair) -> None:
+    settings = EngineSettings(queue_windows=4)
+    async with spread_over(pair.paths, {"one": 1000.0, "two": 1.0}, settings, pair=pair) as engines:
+        pair.one.page.write(4, 0.0)
+        engines.submit(NUMBER, HERE, live=True)
+        assert (await pair.two.heard()).kind == SUBMIT
+        pair.two.page.write(4, 0.0)
+        engines.submit(NUMBER, HERE, live=True)
+        assert (await pair.one.heard()).kind == SUBMIT
+
+
 async def test_a_model_is_computed_only_where_it_is(pair: Pair) -> None:
     async with spread_over(pair.paths, pair=pair) as engines:
         engines.host(2, {"two": 1.0})

@@ -12,18 +12,18 @@ ANY = "127.0.0.1:0"
 
 
 def test_a_port_that_is_held_is_the_daemons_alone() -> None:
-    held, address = hold_port(ANY)
+    held, address = hold_port(ANY, "server.address")
     with held:
         port = int(address.rpartition(":")[2])
         assert address == f"127.0.0.1:{port}"
         with pytest.raises(AddressUnavailable, match="another program listens there"):
-            hold_port(address)
+            hold_port(address, "server.address")
         with socket.socket() as other, pytest.raises(OSError, match="in use"):
             other.bind(("127.0.0.1", port))
 
 
 def test_the_processes_of_a_daemon_can_listen_where_it_holds_the_port() -> None:
-    held, address = hold_port(ANY)
+    held, address = hold_port(ANY, "server.address")
     where = "127.0.0.1", int(address.rpartition(":")[2])
     with held, socket.socket() as one, socket.socket() as other:
         for listening in (one, other):
@@ -51,13 +51,14 @@ def test_a_port_where_another_program_listens_is_refused_even_if_it_would_share(
         other.bind(("127.0.0.1", 0))
         other.listen()
         with pytest.raises(AddressUnavailable):
-            hold_port(f"127.0.0.1:{other.getsockname()[1]}")
+            hold_port(f"127.0.0.1:{other.getsockname()[1]}", "server.address")
 
 
 def test_a_port_is_free_at_once_after_a_daemon_that_was_killed() -> None:
     program = (
         "from speakerd_server.processes.supervisor import hold_port; import socket, time\n"
-        f"held, address = hold_port({ANY!r})\nprint(address, flush=True)\ntime.sleep(60)"
+        f"held, address = hold_port({ANY!r}, 'server.address')\n"
+        "print(address, flush=True)\ntime.sleep(60)"
     )
     command = [sys.executable, "-c", program]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -65,14 +66,14 @@ def test_a_port_is_free_at_once_after_a_daemon_that_was_killed() -> None:
         address = process.stdout.readline().strip()
         process.kill()
         process.wait(10)
-    held, again = hold_port(address)
+    held, again = hold_port(address, "server.address")
     held.close()
     assert again == address
 
 
 @pytest.mark.parametrize("address", ["[::1]:0", "localhost:0"])
 def test_a_port_can_be_held_at_every_kind_of_address(address: str) -> None:
-    held, found = hold_port(address)
+    held, found = hold_port(address, "server.address")
     held.close()
     assert found.rpartition(":")[0] == address.rpartition(":")[0]
 
@@ -80,4 +81,4 @@ def test_a_port_can_be_held_at_every_kind_of_address(address: str) -> None:
 @pytest.mark.parametrize("address", ["192.0.2.1:0", "no-such-host.invalid:0", "nonsense", "a:b"])
 def test_an_address_that_is_not_ours_is_refused_by_name(address: str) -> None:
     with pytest.raises(AddressUnavailable, match=r"server\.address"):
-        hold_port(address)
+        hold_port(address, "server.address")

@@ -73,7 +73,7 @@ async def working(folder: Path) -> AsyncIterator[Worker]:
         asked.append(question)
 
     counts = shared_file(8 * 6)
-    held, address = hold_port("127.0.0.1:0")
+    held, address = hold_port("127.0.0.1:0", "server.address")
     worker = Worker(WorkerProcess(ask), address, memoryview(mapped(counts)).cast("q"), asked)
     where = Whereabouts(folder, (ENGINE,))
     begin = Begin(config.load(), where, "worker 1", 1, address=address, counts=counts)

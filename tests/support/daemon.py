@@ -17,7 +17,10 @@ from typing import IO, Self
 from support import fake_daemon
 
 START_S = 30.0
-_SERVES = re.compile(r"serves on (?P<grpc>\S+?)(, metrics on http://(?P<metrics>\S+)/metrics)?$")
+_SERVES = re.compile(
+    r"serves on (?P<grpc>\S+?)(, HTTP on http://(?P<http>\S+?))?"
+    r"(, metrics on http://(?P<metrics>\S+)/metrics)?$"
+)
 
 
 class DaemonFailed(Exception):
@@ -44,6 +47,7 @@ class Daemon:
         defaults = {
             "--server-address": "127.0.0.1:0",
             "--server-metrics-address": "127.0.0.1:0",
+            "--kserve-http-address": "127.0.0.1:0",
             "--store-path": str(self.store),
         }
         chosen = [f"{k}={v}" for k, v in defaults.items() if not _names(flags, k)]
@@ -58,6 +62,7 @@ class Daemon:
         )
         self.address = ""
         self.metrics = ""
+        self.http = ""
 
     def wait_until_serving(self) -> Self:
         """Read the addresses; raises DaemonFailed when it ends instead."""
@@ -72,7 +77,8 @@ class Daemon:
         if found is None:
             code = self.process.wait(10)
             raise DaemonFailed(code, self.errors())
-        self.address, self.metrics = found["grpc"], found["metrics"] or ""
+        self.address = found["grpc"]
+        self.metrics, self.http = found["metrics"] or "", found["http"] or ""
         return self
 
     def errors(self) -> str:

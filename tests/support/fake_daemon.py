@@ -44,7 +44,8 @@ def main() -> None:
         return Lanes(bundle.card.dim, [FakeBackend(bundle.card.dim, poisoned, float(delay_s))])
 
     def announce(found: Addresses) -> None:
-        line = f"speakerd serves on {found.grpc}, metrics on http://{found.metrics}/metrics"
+        http = f", HTTP on http://{found.http}" if found.http else ""
+        line = f"speakerd serves on {found.grpc}{http}, metrics on http://{found.metrics}/metrics"
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
 

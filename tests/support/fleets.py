@@ -16,6 +16,7 @@ from speakerd.v1 import audio_pb2, verification_pb2_grpc
 from speakerd.v1 import verification_pb2 as pb
 from speakerd_server import config
 from speakerd_server.config import Settings
+from speakerd_server.life import Addresses
 from speakerd_server.processes.child import Child
 from speakerd_server.processes.fleet import Fleet
 from speakerd_server.processes.fleet_administration import FleetAdministration
@@ -34,6 +35,7 @@ def fleet_settings(folder: Path, **given: Any) -> Settings:
         "server.workers": 2,
         "server.metrics_address": "",
         "store.path": str(folder / "speakerd.db"),
+        "kserve.http_address": "",
         "engine.workers": 1,
         "logs.level": "warning",
     }
@@ -66,10 +68,10 @@ class Whole:
 async def built(folder: Path, **given: Any) -> AsyncIterator[Whole]:
     """A fleet that is not started yet; it is stopped in any case."""
     settings = fleet_settings(folder, **given)
-    held, address = hold_port(settings.server.address)
+    held, address = hold_port(settings.server.address, "server.address")
     place = folder / "fleet"
     place.mkdir()
-    fleet = Fleet(settings, place, address, PROGRAMS)
+    fleet = Fleet(settings, place, Addresses(address, ""), PROGRAMS)
     enrolments = RemoteEnrolments(fleet.whereabouts.store, settings.calls.pending_store_changes)
     administration = FleetAdministration(fleet, enrolments)
     fleet.operators = administration

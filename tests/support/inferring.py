@@ -59,11 +59,15 @@ async def inferring(
     *,
     open_lanes: Callable[[Bundle], Lanes] = opened,
     maximum_batch: int = 8,
+    **settings: Any,
 ) -> AsyncIterator[tuple[Inference, Administered]]:
     """Serve "small/1" in a folder of its own."""
     async with administered(folder, open_lanes=open_lanes) as one:
         inference = Inference(
-            one.serving, one.administration, KserveSettings(maximum_batch), str(one.folder)
+            one.serving,
+            one.administration,
+            KserveSettings(maximum_batch, **settings),
+            str(one.folder),
         )
         inference.well = True
         yield inference, one

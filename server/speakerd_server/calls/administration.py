@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
+from speakerd_server.calls.changes import Changes
 from speakerd_server.calls.finishing import finished
 from speakerd_server.calls.loading import (
     ModelLoader,
@@ -118,6 +119,7 @@ class Administration(Protocol):
             make_default: Let calls that name no model mean it.
 
         Raises:
+            ModelsBusy: Too many changes wait.
             ModelUnknown: It is not there.
             ModelRefused: It is damaged, does not embed, or does not fit the device.
         """
@@ -125,7 +127,7 @@ class Administration(Protocol):
     async def unload_model(self, reference: str) -> ModelState:
         """Let no new call name a model; its memory is given back once no call holds it.
 
-        Raises ModelUnknown and ModelIsDefault.
+        Raises ModelUnknown, ModelIsDefault and ModelsBusy.
         """
 
     async def sessions(self) -> list[LiveSession]:
@@ -161,7 +163,7 @@ class LocalAdministration:
     ) -> None:
         self._serving, self._loader, self._settings = serving, loader, settings
         self._tell_health = tell_health
-        self._loading = asyncio.Lock()
+        self._changes = Changes(asyncio.Lock())
         self._releases: set[asyncio.Task[None]] = set()
         self._embedded_by_unloaded = 0
         self._unloading: set[LoadedModel] = set()
@@ -198,7 +200,7 @@ class LocalAdministration:
 
     async def _load(self, reference: str, device: str, make_default: bool) -> ModelState:
         models = self._serving.models
-        async with self._loading:
+        async with self._changes.turn():
             loaded = [one.bundle for one in models if one.bundle is not None]
             bundle = await asyncio.to_thread(
                 found_for_loading, reference, self._settings.folder, loaded

@@ -52,6 +52,14 @@ class KserveSettings:
 
     maximum_batch: int = field(default=64, metadata={"minimum": 1, "maximum": 1024})
     """Most utterances of one inference request; more are refused with BATCH_SIZE_INVALID."""
+    http_address: str = "127.0.0.1:8000"
+    """Host and port of the protocol over HTTP; empty: over gRPC alone. There is no TLS yet."""
+    http_connections: int = field(default=2048, metadata={"minimum": 1, "maximum": 100_000})
+    """Most connections over HTTP of one process; one more is answered with 503 and closed."""
+    http_body_mib: int = field(default=64, metadata={"minimum": 1, "maximum": 1024})
+    """Largest body over HTTP, decompressed, in MiB; more is refused with BODY_TOO_LARGE."""
+    http_body_timeout_s: float = field(default=30.0, metadata={"minimum": 0.1, "maximum": 3600.0})
+    """A body over HTTP must come within so long; the request ends with BODY_TOO_SLOW otherwise."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -74,7 +74,8 @@ def serve(config_file: Path | None, **flags: str | None) -> None:
 
 def _announce(addresses: Addresses) -> None:
     metrics = f", metrics on http://{addresses.metrics}/metrics" if addresses.metrics else ""
-    click.echo(f"speakerd {__version__} serves on {addresses.grpc}{metrics}")
+    http = f", HTTP on http://{addresses.http}" if addresses.http else ""
+    click.echo(f"speakerd {__version__} serves on {addresses.grpc}{http}{metrics}")
     sys.stdout.flush()
 
 

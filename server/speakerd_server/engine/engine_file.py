@@ -180,7 +180,7 @@ def _parsed(content: bytes) -> EngineFile:
         fields = json.loads(whole[start : start + header_bytes])
         key = EngineKey.from_fields(fields)
         fits = fields["plan_bytes"] == len(plan)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise _Damaged(f"its header cannot be read ({type(error).__name__})") from error
     if not fits:
         raise _Damaged("its header tells another length of the engine")

@@ -80,16 +80,18 @@ def open_backends(opening: Opening) -> list[Backend]:
         ]
         try_backend(backends[0], bundle, window_frames)
         return backends
-    opened = _open_lanes(opening, device, find_gpu(device))
+    gpu = find_gpu(device)
     reference = OnnxRuntimeCpu(bundle)
     try:
-        for backend in opened:
-            lowest = LOWEST_COSINE[opening.settings.precision]
-            batches = buckets(opening.settings.batch_windows)
-            try_backend(backend, bundle, window_frames, reference, lowest, batches)
-    except BaseException:
-        _close(opened)
-        raise
+        opened = _open_lanes(opening, device, gpu)
+        try:
+            for backend in opened:
+                lowest = LOWEST_COSINE[opening.settings.precision]
+                batches = buckets(opening.settings.batch_windows)
+                try_backend(backend, bundle, window_frames, reference, lowest, batches)
+        except BaseException:
+            _close(opened)
+            raise
     finally:
         reference.close()
     return opened

@@ -38,6 +38,8 @@ class OwnThread:
         return self._thread.submit(self._backend.embed, pcm, rows).result()
 
     def close(self) -> None:
-        """Close the backend and end the thread."""
-        self._thread.submit(self._backend.close).result()
-        self._thread.shutdown()
+        """Close the backend and end the thread, also where closing fails."""
+        try:
+            self._thread.submit(self._backend.close).result()
+        finally:
+            self._thread.shutdown()

@@ -141,9 +141,9 @@ class TensorRtProgram:
         self._place.wait()
 
     def close(self) -> None:
-        """Let go of graphs and contexts."""
+        """Let go of graphs, contexts and the engine, which ends here with the last lane."""
         self._graphs.clear()
-        del self._usual, self._other
+        del self._usual, self._other, self._shared
 
     def _begin(self, context: Any, windows: int, frames: int) -> None:
         lines = self._shared.lines

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from speakerd_server import metrics
 from speakerd_server.calls.places import Places
 from speakerd_server.config import Settings
+from speakerd_server.life import Addresses
 from speakerd_server.metrics_page import count_as_ended
 from speakerd_server.processes.arena import mapped, shared_file
 from speakerd_server.processes.child import Child
@@ -67,15 +68,17 @@ class Fleet:
     Args:
         settings: Of the daemon.
         folder: Private; for socket files.
-        address: Host and port that all front ends share.
+        addresses: Hosts and ports that all front ends share.
         programs: What is run.
     """
 
     operators: Operators
     """To be set before `start`."""
 
-    def __init__(self, settings: Settings, folder: Path, address: str, programs: Programs) -> None:
-        self.settings, self._address = settings, address
+    def __init__(
+        self, settings: Settings, folder: Path, addresses: Addresses, programs: Programs
+    ) -> None:
+        self.settings, self._addresses = settings, addresses
         self.metrics_folder = folder / "metrics"
         """Where all processes count."""
         self.metrics_folder.mkdir()
@@ -207,9 +210,8 @@ class Fleet:
         number = self.workers.index(child)
         Places.clear(self.counts, number)
         await child.start(pass_fds=[self._counts_file])
-        await child.order(
-            self._first_word(child, number, address=self._address, counts=self._counts_file)
-        )
+        where = {"address": self._addresses.grpc, "http_address": self._addresses.http}
+        await child.order(self._first_word(child, number, **where, counts=self._counts_file))
         async with self._told, asyncio.timeout(PATIENCE_S):
             child.ready = True
             await child.order(self.models.now())

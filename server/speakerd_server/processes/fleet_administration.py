@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from speakerd_server.calls.administration import ModelState, ModelStatus, ServerState
+from speakerd_server.calls.changes import Changes
 from speakerd_server.calls.finishing import finished
 from speakerd_server.calls.loading import check_default, found_for_loading, refused_by_name
 from speakerd_server.calls.places import Places
@@ -46,7 +47,7 @@ class FleetAdministration:
     def __init__(self, fleet: Fleet, enrolments: RemoteEnrolments) -> None:
         self._fleet, self._enrolments = fleet, enrolments
         self._started_unix_s = time.time()
-        self._changing = fleet.models.changing
+        self._changes = Changes(fleet.models.changing)
 
     async def server(self) -> ServerState:
         """See Administration."""
@@ -90,7 +91,7 @@ class FleetAdministration:
     async def _load(self, reference: str, device: str, make_default: bool) -> ModelState:
         fleet, models = self._fleet, self._fleet.models
         folder = fleet.settings.model.folder
-        async with self._changing:
+        async with self._changes.turn():
             loaded = [one.bundle for one in models.every.values() if not one.entry.leaving]
             bundle = await asyncio.to_thread(found_for_loading, reference, folder, loaded)
             check_default(bundle, make_default)
@@ -122,7 +123,7 @@ class FleetAdministration:
 
     async def _unload(self, reference: str) -> ModelState:
         fleet, models = self._fleet, self._fleet.models
-        async with self._changing:
+        async with self._changes.turn():
             hosted = models.of(models.named.remove(reference))
             told = await fleet.tell_models()
             uses = _added(told.values())
@@ -134,7 +135,7 @@ class FleetAdministration:
     async def let_go(self, worker: str, numbers: Iterable[int] | None = None) -> None:
         """Take note that a front end holds models no more, or none at all: it has ended."""
         models = self._fleet.models
-        async with self._changing:
+        async with models.changing:
             for number in list(models.every) if numbers is None else numbers:
                 hosted = models.every.get(number)
                 if hosted is not None and hosted.entry.leaving:

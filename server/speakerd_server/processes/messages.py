@@ -47,6 +47,8 @@ class Begin:
     """Of an engine."""
     address: str = ""
     """Of a front end: host and port, which all of them share."""
+    http_address: str = ""
+    """Of a front end: the same for HTTP; empty: none."""
     counts: int = -1
     """Of a front end: descriptor of the memory in which calls are counted."""
 

@@ -90,9 +90,7 @@ class Engines:
         if job.is_second:
             there = [name for name in there if name != job.given_to]
         # The one that would be done first: what is there already counts by its speed.
-        for name in sorted(
-            there or up, key=lambda one: (self.connections[one].windows + 1) / rates[one]
-        ):
+        for name in sorted(there or up, key=lambda one: self._expected(one, rates[one])):
             try:
                 self.connections[name].submit(job)
             except EngineQueueFull:
@@ -105,6 +103,11 @@ class Engines:
             raise EngineQueueFull(self.settings.queue_windows)
         self._waiting.append(job)
         asyncio.get_running_loop().call_later(PATIENCE_S, self._give_up, job)
+
+    def _expected(self, name: str, rate: float) -> tuple[bool, float]:
+        """Order engines: those that front ends have filled up together, which may refuse, last."""
+        windows = self.connections[name].windows
+        return windows >= self.settings.queue_windows, (windows + 1) / rate
 
     def _give_up(self, job: Job) -> None:
         if job.slot is None and not job.future.done():

@@ -10,12 +10,14 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from speakerd_server.calls.places import Places
 from speakerd_server.config import Settings
 from speakerd_server.engine.cpu import processors
+from speakerd_server.engine.devices import parse_device
 from speakerd_server.errors import AddressUnavailable, SettingInvalid
 from speakerd_server.life import Addresses, quiet_or_again, stop_on_signals, unless_stopped
 from speakerd_server.metrics_page import serve_metrics_of_all
@@ -39,13 +41,15 @@ async def run(
     Raises SpeakerdError when the daemon cannot start.
     """
     check_workers(settings)
+    check_devices(settings)
     stopping = asyncio.Event()
-    held, address = hold_port(settings.server.address)
-    with held, private_folder() as folder:
+    with ExitStack() as held:
+        addresses = hold_ports(settings, held)
+        folder = held.enter_context(private_folder())
         metrics_server = None
         fleet = enrolments = None
         try:
-            fleet = Fleet(settings, folder, address, programs or Programs())
+            fleet = Fleet(settings, folder, addresses, programs or Programs())
             enrolments = RemoteEnrolments(
                 fleet.whereabouts.store, settings.calls.pending_store_changes
             )
@@ -56,8 +60,9 @@ async def run(
             enrolments.open()
             stop_on_signals(stopping)
             if await unless_stopped(fleet.start(), stopping):
-                announce(Addresses(address, metrics_address))
-                _log.info("serving", extra={"address": address, "metrics": metrics_address})
+                announce(replace(addresses, metrics=metrics_address))
+                told = {"address": addresses.grpc, "http": addresses.http}
+                _log.info("serving", extra=told | {"metrics": metrics_address})
                 await stopping.wait()
                 await _drain(fleet, settings.server.drain_grace_s, stopping)
         finally:
@@ -107,13 +112,36 @@ def check_workers(settings: Settings) -> None:
         raise SettingInvalid("server.workers", "the settings", problem)
 
 
-def hold_port(address: str) -> tuple[socket.socket, str]:
+def check_devices(settings: Settings) -> None:
+    """Raise SettingInvalid for a GPU that is there twice; its lanes are what share it."""
+    gpus = [one for one in map(parse_device, settings.engine.devices) if one.gpu is not None]
+    for gpu in gpus:
+        if gpus.count(gpu) > 1:
+            problem = f"{gpu} is there twice; name each GPU once, `gpu.lanes` is how many share it"
+            raise SettingInvalid("engine.devices", "the settings", problem)
+
+
+def hold_ports(settings: Settings, ports: ExitStack) -> Addresses:
+    """Hold the ports of gRPC and, if there is one, of HTTP until the stack is closed.
+
+    Raises AddressUnavailable.
+    """
+    held, grpc = hold_port(settings.server.address, "server.address")
+    ports.enter_context(held)
+    http = settings.kserve.http_address
+    if http:
+        held, http = hold_port(http, "kserve.http_address")
+        ports.enter_context(held)
+    return Addresses(grpc, "", http)
+
+
+def hold_port(address: str, setting: str) -> tuple[socket.socket, str]:
     """Hold a port for this daemon alone, on which its processes listen together.
 
     Gives the socket that holds it, which never listens itself, and the address with the real port.
     Raises AddressUnavailable.
     """
-    host, port = host_and_port(address, "server.address")
+    host, port = host_and_port(address, setting)
     try:
         found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
         family, kind, protocol, _, where = found[0]
@@ -131,7 +159,7 @@ def hold_port(address: str) -> tuple[socket.socket, str]:
             raise
     except OSError as error:
         cause = "another program listens there, or this host has no such address"
-        raise AddressUnavailable(address, "server.address", f"{cause} ({error.strerror})") from None
+        raise AddressUnavailable(address, setting, f"{cause} ({error.strerror})") from None
     return held, f"{host}:{held.getsockname()[1]}"
 
 

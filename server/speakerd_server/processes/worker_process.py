@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any
 
 from speakerd_server.calls.administration import ModelState, ServerState
-from speakerd_server.calls.inference import Inference
 from speakerd_server.calls.models import LoadedModel, Models
 from speakerd_server.calls.serving import Serving
 from speakerd_server.calls.sessions import LiveSession, Sessions
@@ -28,7 +27,7 @@ from speakerd_server.processes.messages import (
 )
 from speakerd_server.processes.remote_store import RemoteEnrolments
 from speakerd_server.processes.spread import Engines, RemoteEngine
-from speakerd_server.wire.server import GrpcServer
+from speakerd_server.wire.doors import Doors
 
 
 class WorkerProcess:
@@ -57,11 +56,13 @@ class WorkerProcess:
             settings.calls.places(counts, begin.number),
             Sessions(begin.number),
         )
-        server = replace(settings.server, address=begin.address)
-        administration = RemoteAdministration(self._ask)
-        inference = Inference(self._serving, administration, settings.kserve, settings.model.folder)
-        self._server = GrpcServer(
-            self._serving, administration, inference, server, shared_port=True
+        self._server = Doors(
+            self._serving,
+            RemoteAdministration(self._ask),
+            replace(settings.server, address=begin.address),
+            replace(settings.kserve, http_address=begin.http_address),
+            settings.model.folder,
+            shared_ports=True,
         )
 
     async def answer(self, question: Any) -> Any:
@@ -86,7 +87,7 @@ class WorkerProcess:
 
     async def close(self) -> None:
         """End the calls that still go on."""
-        await self._server.stop(0)
+        await self._server.stop()
         await self._engines.close()
         await self._enrolments.close()
 

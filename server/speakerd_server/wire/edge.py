@@ -69,11 +69,10 @@ class InternalFailure(SpeakerdError):
         super().__init__(f"the daemon failed; its log has the cause under request {request_id}")
 
 
-class Call:
-    """One rpc: where it is answered and by what id it can be found again."""
+class Called:
+    """One call, whatever the protocol: what it is and by what id it can be found again."""
 
-    def __init__(self, context: Context, rpc: str) -> None:
-        self.context = context
+    def __init__(self, rpc: str) -> None:
         self.rpc = rpc
         self.request_id = f"{random.getrandbits(128):032x}"
 
@@ -87,6 +86,28 @@ class Call:
         if any(unicodedata.category(character) == "Cc" for character in request_id):
             raise FieldInvalid("request_id", "has a control character")
         self.request_id = request_id
+
+    def note(self, error: SpeakerdError) -> None:
+        """Count and log an error that the client is told."""
+        metrics.REFUSALS.labels(error.reason).inc()
+        about = {"rpc": self.rpc, "request_id": self.request_id, "reason": error.reason}
+        if isinstance(error, _OURS) and not isinstance(error, Draining):
+            _log.warning("call failed", extra=about | {"cause": str(error)})
+        else:
+            _log.info("call refused", extra=about)
+
+    def failure(self) -> InternalFailure:
+        """Log the exception that is handled now; gives the error that the client is told."""
+        _log.exception("rpc failed", extra={"rpc": self.rpc, "request_id": self.request_id})
+        return InternalFailure(self.request_id)
+
+
+class Call(Called):
+    """One rpc, and where it is answered."""
+
+    def __init__(self, context: Context, rpc: str) -> None:
+        super().__init__(rpc)
+        self.context = context
 
     async def write(self, message: object, timeout_s: float) -> None:
         """Send one answer of a stream; raises ClientNotReading when it is not taken in time."""
@@ -102,15 +123,6 @@ class Call:
         gRPC ends the request stream in the same way for each, and cancels the rpc right after.
         """
         await asyncio.sleep(SETTLING_S)
-
-    def note(self, error: SpeakerdError) -> None:
-        """Count and log an error that the client is told."""
-        metrics.REFUSALS.labels(error.reason).inc()
-        about = {"rpc": self.rpc, "request_id": self.request_id, "reason": error.reason}
-        if isinstance(error, _OURS) and not isinstance(error, Draining):
-            _log.warning("call failed", extra=about | {"cause": str(error)})
-        else:
-            _log.info("call refused", extra=about)
 
     async def refuse(self, error: SpeakerdError) -> NoReturn:
         """End the rpc with the status of an error."""
@@ -129,8 +141,7 @@ async def answered(context: Context, rpc: str, work: Callable[[Call], Awaitable[
     except grpc.aio.AbortError:
         raise
     except Exception:  # noqa: BLE001 - the rpc's edge: a client must never see a traceback
-        _log.exception("rpc failed", extra={"rpc": rpc, "request_id": call.request_id})
-        await call.refuse(InternalFailure(call.request_id))
+        await call.refuse(call.failure())
 
 
 async def config_of(requests: AsyncIterator[StreamRequest], idle_timeout_s: float) -> Any:

@@ -1,4 +1,4 @@
-"""The daemon with an engine that costs nothing: `python null_daemon.py STORE [WORKERS]`."""
+"""The daemon with an engine that costs nothing: `python null_daemon.py STORE [WORKERS [HTTP]]`."""
 
 from __future__ import annotations
 
@@ -53,6 +53,7 @@ def main() -> None:
     flags = {
         "server.address": "127.0.0.1:0",
         "server.metrics_address": "",
+        "kserve.http_address": sys.argv[3] if len(sys.argv) > 3 else "",
         "server.workers": int(sys.argv[2]) if len(sys.argv) > 2 else 1,
         "store.path": sys.argv[1],
         "calls.maximum_streams": 100_000,

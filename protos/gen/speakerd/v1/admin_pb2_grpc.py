@@ -88,7 +88,7 @@ class AdminServiceServicer(object):
     def LoadModel(self, request, context):
         """Loads a model, warms it up, and only then lets calls name it; returns when that is done. A
         model that is loaded already stays as it is. Ends with INVALID_ARGUMENT, NOT_FOUND,
-        FAILED_PRECONDITION, UNAVAILABLE, INTERNAL.
+        FAILED_PRECONDITION, RESOURCE_EXHAUSTED, UNAVAILABLE, INTERNAL.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -97,7 +97,7 @@ class AdminServiceServicer(object):
     def UnloadModel(self, request, context):
         """Lets no new call name a model. Calls that hold it finish on it; when the last one has ended, or
         at once without one, its memory is given back. Ends with INVALID_ARGUMENT, NOT_FOUND,
-        FAILED_PRECONDITION, UNAVAILABLE, INTERNAL.
+        FAILED_PRECONDITION, RESOURCE_EXHAUSTED, UNAVAILABLE, INTERNAL.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

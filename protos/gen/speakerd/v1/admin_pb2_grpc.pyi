@@ -40,12 +40,12 @@ class AdminServiceStub:
     LoadModel: _grpc.UnaryUnaryMultiCallable[_admin_pb2.LoadModelRequest, _admin_pb2.LoadModelResponse]
     """Loads a model, warms it up, and only then lets calls name it; returns when that is done. A
     model that is loaded already stays as it is. Ends with INVALID_ARGUMENT, NOT_FOUND,
-    FAILED_PRECONDITION, UNAVAILABLE, INTERNAL.
+    FAILED_PRECONDITION, RESOURCE_EXHAUSTED, UNAVAILABLE, INTERNAL.
     """
     UnloadModel: _grpc.UnaryUnaryMultiCallable[_admin_pb2.UnloadModelRequest, _admin_pb2.UnloadModelResponse]
     """Lets no new call name a model. Calls that hold it finish on it; when the last one has ended, or
     at once without one, its memory is given back. Ends with INVALID_ARGUMENT, NOT_FOUND,
-    FAILED_PRECONDITION, UNAVAILABLE, INTERNAL.
+    FAILED_PRECONDITION, RESOURCE_EXHAUSTED, UNAVAILABLE, INTERNAL.
     """
     WatchSessions: _grpc.UnaryStreamMultiCallable[_admin_pb2.WatchSessionsRequest, _admin_pb2.WatchSessionsResponse]
     """Tells which live calls go on, at once and then again and again until the client ends the call.
@@ -69,12 +69,12 @@ class AdminServiceAsyncStub(AdminServiceStub):
     LoadModel: _aio.UnaryUnaryMultiCallable[_admin_pb2.LoadModelRequest, _admin_pb2.LoadModelResponse]  # type: ignore[assignment]
     """Loads a model, warms it up, and only then lets calls name it; returns when that is done. A
     model that is loaded already stays as it is. Ends with INVALID_ARGUMENT, NOT_FOUND,
-    FAILED_PRECONDITION, UNAVAILABLE, INTERNAL.
+    FAILED_PRECONDITION, RESOURCE_EXHAUSTED, UNAVAILABLE, INTERNAL.
     """
     UnloadModel: _aio.UnaryUnaryMultiCallable[_admin_pb2.UnloadModelRequest, _admin_pb2.UnloadModelResponse]  # type: ignore[assignment]
     """Lets no new call name a model. Calls that hold it finish on it; when the last one has ended, or
     at once without one, its memory is given back. Ends with INVALID_ARGUMENT, NOT_FOUND,
-    FAILED_PRECONDITION, UNAVAILABLE, INTERNAL.
+    FAILED_PRECONDITION, RESOURCE_EXHAUSTED, UNAVAILABLE, INTERNAL.
     """
     WatchSessions: _aio.UnaryStreamMultiCallable[_admin_pb2.WatchSessionsRequest, _admin_pb2.WatchSessionsResponse]  # type: ignore[assignment]
     """Tells which live calls go on, at once and then again and again until the client ends the call.
@@ -113,7 +113,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_admin_pb2.LoadModelResponse, _abc.Awaitable[_admin_pb2.LoadModelResponse]]:
         """Loads a model, warms it up, and only then lets calls name it; returns when that is done. A
         model that is loaded already stays as it is. Ends with INVALID_ARGUMENT, NOT_FOUND,
-        FAILED_PRECONDITION, UNAVAILABLE, INTERNAL.
+        FAILED_PRECONDITION, RESOURCE_EXHAUSTED, UNAVAILABLE, INTERNAL.
         """
 
     @_abc_1.abstractmethod
@@ -124,7 +124,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_admin_pb2.UnloadModelResponse, _abc.Awaitable[_admin_pb2.UnloadModelResponse]]:
         """Lets no new call name a model. Calls that hold it finish on it; when the last one has ended, or
         at once without one, its memory is given back. Ends with INVALID_ARGUMENT, NOT_FOUND,
-        FAILED_PRECONDITION, UNAVAILABLE, INTERNAL.
+        FAILED_PRECONDITION, RESOURCE_EXHAUSTED, UNAVAILABLE, INTERNAL.
         """
 
     @_abc_1.abstractmethod
