@@ -20,7 +20,7 @@ OPTIONS = VerifyOptions(
 )
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("kind", ["embed", "verify"])
 async def test_each_track_is_asked_in_turn_on_every_connection(daemon: Daemon, kind: str) -> None:
     options = OPTIONS if kind == "verify" else VerifyOptions(samples_per_chunk=16_000)
     asking = KINDS[kind](ClosedPlan(daemon.address, kind, options=options), TRACKS)
@@ -31,7 +31,7 @@ async def test_each_track_is_asked_in_turn_on_every_connection(daemon: Daemon, k
     assert seconds == lengths_s * 2
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("kind", ["embed", "verify"])
 async def test_a_refusal_has_the_daemons_reason(daemon: Daemon, kind: str) -> None:
     options = VerifyOptions(model="none")
     asking = KINDS[kind](ClosedPlan(daemon.address, kind, options=options), TRACKS)
@@ -61,7 +61,7 @@ async def test_an_answer_that_is_an_error_without_a_reason_is_named(daemon: Daem
     await asking.close()
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("kind", ["embed", "verify"])
 def test_what_cannot_be_sent_whole_is_named(kind: str) -> None:
     long = Track("long.wav", Audio(bytes(601 * 8000), AudioFormat(sample_rate_hz=4000)))
     with pytest.raises(InvalidLoad, match=r"long\.wav: .* can be sent whole; cut it into parts"):
