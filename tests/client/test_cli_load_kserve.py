@@ -52,6 +52,19 @@ def test_json_is_one_line(
     assert facts["rows"][0]["throughput"] > 0
 
 
+def test_an_address_that_is_given_is_asked_over_http_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load_options, "HTTP_ADDRESS", "127.0.0.1:2")
+    assert run(["load", "--kserve", "http"]) == 3
+    assert "no server answers at 127.0.0.1:2" in capsys.readouterr().err
+    assert run(["load", "--kserve", "http", "--address", "127.0.0.1:1"]) == 3
+    assert "no server answers at 127.0.0.1:1" in capsys.readouterr().err
+    monkeypatch.setenv("SPEAKERD_ADDRESS", "127.0.0.1:1")
+    assert run(["load", "--kserve", "http"]) == 3
+    assert "no server answers at 127.0.0.1:1" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

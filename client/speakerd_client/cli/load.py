@@ -6,6 +6,8 @@ import functools
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypedDict, TypeVar
 
+import typer
+
 from speakerd_client.cli import load_options as given
 from speakerd_client.cli import options, render
 from speakerd_client.cli.load_plot import Picture
@@ -67,6 +69,7 @@ def _not_started(command: Callable[P, int]) -> Callable[P, int]:
 
 @_not_started
 def load(
+    context: typer.Context,
     files: given.Files = None,
     closed_loop: given.ClosedLoop = None,
     kserve: given.Kserve = None,
@@ -107,10 +110,9 @@ def load(
     )
     if kserve is not None:
         read = functools.partial(read, encoding=FORMAT.encoding, rate_hz=FORMAT.sample_rate_hz)
-        if kserve == "http" and address == options.ADDRESS:
-            address = given.HTTP_ADDRESS
-    if closed_loop is not None or kserve is not None:
-        numbers, kind = _numbers(concurrency), closed_loop or f"kserve-{kserve}"
+        address = given.kserve_address(context, kserve, address)
+    if kind := closed_loop or (kserve and f"kserve-{kserve}"):
+        numbers = _numbers(concurrency)
         closed = ClosedPlan(address, kind, numbers, seconds, settle or 0.0, **crew)
         return _closed(closed, read(synthetic_s=_UTTERANCE_S), picture, in_json)
     many = given.MOST_TRIED if find_capacity else given.STREAMS

@@ -110,3 +110,11 @@ PlotFile = Annotated[
     Path | None, typer.Option("--plot", metavar="FILE.png", help="Draw what was measured.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="One line of JSON in place of the table.")]
+
+
+def kserve_address(context: typer.Context, protocol: Literal["grpc", "http"], address: str) -> str:
+    """Give the address to ask: for HTTP another default than for everything else."""
+    source = context.get_parameter_source("address")
+    if protocol == "http" and source is not None and source.name == "DEFAULT":
+        return HTTP_ADDRESS
+    return address
