@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 _ADVICE = """\
@@ -12,6 +13,8 @@ speakerctl needs more than the SDK. Install the command line with
 
 def main() -> None:
     """Run the command line, or say what is missing."""
+    # gRPC writes a line of its own whenever a connection ends, beside ours that says it better.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     try:
         from speakerd_client.cli.app import run
     except ImportError as error:

@@ -64,7 +64,8 @@ def test_reflection_lists_every_service(daemon: Daemon) -> None:
 def test_the_server_tells_what_it_is(daemon: Daemon) -> None:
     with wire.connected(daemon.address) as stubs:
         info = stubs.admin.GetServerInfo(admin_pb2.GetServerInfoRequest())
-        (model,) = stubs.admin.ListModels(admin_pb2.ListModelsRequest()).models
+        models = stubs.admin.ListModels(admin_pb2.ListModelsRequest()).models
+    (model,) = [model for model in models if model.is_default]
     assert info.default_model == model.identity
     assert (model.dim, model.sample_rate_hz, model.samples_per_chunk) == (192, 16000, 32000)
     assert model.minimum_samples_per_chunk == 720

@@ -208,8 +208,9 @@ async def test_a_port_is_never_shared_unless_that_is_wanted(tmp_path: Path) -> N
             await server.stop()
 
 
+@pytest.mark.timeout(120)
 @hypothesis_settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     st.one_of(

@@ -114,7 +114,8 @@ def check_workers(settings: Settings) -> None:
 
 def check_devices(settings: Settings) -> None:
     """Raise SettingInvalid for a GPU that is there twice; its lanes are what share it."""
-    gpus = [one for one in map(parse_device, settings.engine.devices) if one.gpu is not None]
+    named = [one for one in settings.engine.devices if one.startswith("gpu:")]
+    gpus = list(map(parse_device, named))
     for gpu in gpus:
         if gpus.count(gpu) > 1:
             problem = f"{gpu} is there twice; name each GPU once, `gpu.lanes` is how many share it"
