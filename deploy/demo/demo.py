@@ -20,9 +20,9 @@ from pathlib import Path
 # gRPC writes a line of its own when a connection ends, and reads this when it is imported.
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
-from rich.console import Console  # noqa: E402
-from rich.table import Table  # noqa: E402
-from speakerd_client import (  # noqa: E402
+from rich.console import Console
+from rich.table import Table
+from speakerd_client import (
     Client,
     Decision,
     Everyone,
@@ -30,8 +30,8 @@ from speakerd_client import (  # noqa: E402
     Verification,
     read_audio,
 )
-from speakerd_client import pace as paced  # noqa: E402
-from speakerd_client.cli.live import LiveView  # noqa: E402
+from speakerd_client import pace as paced
+from speakerd_client.cli.live import LiveView
 
 VOICES = Path(__file__).resolve().parent / "voices"
 ENROLLED = ("awb", "rms", "slt")
