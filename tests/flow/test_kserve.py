@@ -14,7 +14,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from speakerd.kserve import inference_pb2 as pb
 from speakerd.v1 import admin_pb2, verification_pb2
-from speakerd_server.values import Window
+from speakerd_server.values import Float32, Window
 from speakerd_server.windows.slicer import Slicer
 from support import wire
 from support.daemon import Daemon, over_fake_engine
@@ -45,6 +45,11 @@ def stubs(daemon: Daemon) -> Iterator[wire.Stubs]:
 def resident_kib(daemon: Daemon) -> int:
     status = Path(f"/proc/{daemon.process.pid}/status").read_text()
     return int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0])
+
+
+def cosine(one: Float32, other: Float32) -> float:
+    a, b = one[0].astype(np.float64), other[0].astype(np.float64)
+    return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
 
 
 def test_typed_contents_give_the_bits_of_raw_ones(stubs: wire.Stubs) -> None:
@@ -94,9 +99,7 @@ def test_features_give_the_embedding_of_their_audio(stubs: wire.Stubs) -> None:
     reply = stubs.inference.ModelInfer(features_asked(SECOND), timeout=wire.DEADLINE_S)
     assert (reply.model_name, reply.model_version) == ("speaker_model", "1")
     assert reply.outputs[0].name == "embs"
-    found, expected = embeddings(reply)[0], infer(stubs, asked(SECOND))[0]
-    cosine = found @ expected / np.linalg.norm(found) / np.linalg.norm(expected)
-    assert cosine >= 1 - 1e-6
+    assert cosine(embeddings(reply), infer(stubs, asked(SECOND))) >= 1 - 1e-6
     config = stubs.inference.ModelConfig(pb.ModelConfigRequest(name="speaker_model")).config
     assert [list(one.dims) for one in config.input] == [[-1, 80]]
     assert [list(one.dims) for one in config.output] == [[192]]
@@ -229,7 +232,8 @@ def test_several_front_ends_answer_as_one_does(tmp_path: Path, stubs: wire.Stubs
         Daemon(tmp_path, "--server-workers=2") as several,
         wire.connected(several.address) as theirs,
     ):
-        assert np.array_equal(infer(theirs, asked(SECOND)), expected)
+        # Two loads: which session a lone window gets is measured at each.
+        assert cosine(infer(theirs, asked(SECOND)), expected) >= 1 - 1e-6
         found = statistics(theirs)
         told = found.inference_stats
         assert (found.inference_count, found.execution_count) == (1, 1)
@@ -240,11 +244,11 @@ def test_several_front_ends_answer_as_one_does(tmp_path: Path, stubs: wire.Stubs
         ready = theirs.inference.RepositoryIndex(pb.RepositoryIndexRequest(ready=True))
         assert "speaker" in [one.name for one in ready.models]
         features = infer(theirs, features_asked(SECOND))
-        assert np.abs(features - expected).max() < 0.01 * np.abs(expected).max()
+        assert cosine(features, expected) >= 1 - 1e-6
         listed = theirs.admin.ListModels(admin_pb2.ListModelsRequest()).models
         assert [one.identity.name for one in listed] == ["campplus", "campplus.network"]
         theirs.inference.RepositoryModelUnload(
             pb.RepositoryModelUnloadRequest(model_name="speaker_model")
         )
         assert len(theirs.admin.ListModels(admin_pb2.ListModelsRequest()).models) == 1
-        assert np.array_equal(infer(theirs, features_asked(SECOND)), features)
+        assert cosine(infer(theirs, features_asked(SECOND)), features) >= 1 - 1e-6
