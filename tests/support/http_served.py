@@ -15,7 +15,7 @@ from speakerd_server.engine.lanes import Lanes
 from speakerd_server.wire.kserve_http_server import HttpServer
 from support.administered import opened
 from support.inferring import inferring
-from support.over_http import Line
+from support.over_http import Answer, Line
 
 T = TypeVar("T")
 
@@ -48,8 +48,9 @@ async def over(address: str, work: Callable[[Line], T]) -> T:
     return await asyncio.to_thread(connected)
 
 
-def refused(line: Line, content: bytes, status: int, reason: str) -> None:
+def refused(line: Line, content: bytes, status: int, reason: str) -> Answer:
     line.send(content)
     answer = line.answer()
     assert (answer.status, answer.reason) == (status, reason)
     assert answer.error
+    return answer

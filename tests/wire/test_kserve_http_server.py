@@ -80,7 +80,8 @@ async def test_http_1_0_is_answered_and_closed_unless_it_asks_otherwise(tmp_path
 )
 async def test_what_is_no_http_is_told_so_and_closed(tmp_path: Path, content: bytes) -> None:
     def work(line: Line) -> None:
-        refused(line, content, 400, "HTTP_INVALID")
+        answer = refused(line, content, 400, "HTTP_INVALID")
+        assert answer.headers["Server"] == "speakerd"
         assert line.is_closed()
 
     async with serving(tmp_path) as (address, _):

@@ -144,6 +144,7 @@ class _Connection(web.RequestHandler):
         error = HttpInvalid((message or "it cannot be read").splitlines()[0])
         Called("HTTP").note(error)
         response = http_error(error)
+        response.headers["Server"] = "speakerd"  # else aiohttp names itself, and its version
         response.force_close()
         return response
 
