@@ -218,7 +218,9 @@ def holds(whole: Any, part: Any) -> bool:
     return bool(whole == part)
 
 
-@pytest.mark.parametrize("devices", [(), ("cpu",), ("gpu:0", "gpu:3", "cpu")])
+@pytest.mark.parametrize(
+    "devices", [(), ("cpu",), ("gpu:0", "gpu:3", "cpu"), ("kserve:10.0.0.7:8001",)]
+)
 def test_a_configuration_says_what_it_says_over_grpc(devices: tuple[str, ...]) -> None:
     value = ModelConfiguration(DESCRIBED, 8, (4, 16), devices)
     said = json.loads(convert.written(convert.config(value)))

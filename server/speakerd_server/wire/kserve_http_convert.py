@@ -239,12 +239,13 @@ def _configured(value: TensorDescription) -> Json:
 
 def _group(device: str, number: int) -> Json:
     kind, _, gpu = device.partition(":")
-    gpus = [int(gpu)] if kind == "gpu" else []
+    on_gpu = kind == "gpu"
     return {
         "name": f"{device}_{number}",
-        "kind": f"KIND_{kind.upper()}",
+        # Triton knows no kind for an engine elsewhere.
+        "kind": "KIND_GPU" if on_gpu else "KIND_CPU",
         "count": 1,
-        "gpus": gpus,
+        "gpus": [int(gpu)] if on_gpu else [],
     }
 
 
