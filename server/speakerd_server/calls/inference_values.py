@@ -107,6 +107,11 @@ class ModelDescription:
     outputs: tuple[TensorDescription, ...]
     """What it gives."""
 
+    @property
+    def version_numbers(self) -> list[int]:
+        """Those versions that are numbers of 64 bits, which is all that a configuration takes."""
+        return [int(one) for one in self.versions if one.isdecimal() and len(one) <= 18]
+
 
 @dataclass(frozen=True, slots=True)
 class ModelConfiguration:

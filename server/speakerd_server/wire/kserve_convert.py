@@ -80,13 +80,12 @@ def metadata(value: ModelDescription) -> pb.ModelMetadataResponse:
 def config(value: ModelConfiguration) -> pb.ModelConfigResponse:
     """Give how a model is served, as Triton writes it: without the batch in the shapes."""
     described = value.description
-    numbers = [int(one) for one in described.versions if one.isdecimal()]
     return pb.ModelConfigResponse(
         config=pb.ModelConfig(
             name=described.name,
             backend=described.platform,
             version_policy=pb.ModelVersionPolicy(
-                specific=pb.ModelVersionPolicy.Specific(versions=numbers)
+                specific=pb.ModelVersionPolicy.Specific(versions=described.version_numbers)
             ),
             max_batch_size=value.maximum_batch,
             input=[

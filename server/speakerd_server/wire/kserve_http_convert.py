@@ -103,12 +103,11 @@ def metadata(value: ModelDescription) -> Json:
 def config(value: ModelConfiguration) -> Json:
     """Give how a model is served, as Triton writes it: without the batch in the shapes."""
     described = value.description
-    numbers = [int(one) for one in described.versions if one.isdecimal()]
     return {
         "name": described.name,
         "platform": "",
         "backend": described.platform,
-        "version_policy": {"specific": {"versions": numbers}},
+        "version_policy": {"specific": {"versions": described.version_numbers}},
         "max_batch_size": value.maximum_batch,
         "input": [_configured(one) for one in described.inputs],
         "output": [_configured(one) for one in described.outputs],
