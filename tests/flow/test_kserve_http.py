@@ -13,24 +13,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from speakerd.v1 import audio_pb2
-from speakerd.v1 import verification_pb2 as pb
-from support import fleet, over_http, wire
+from support import fleet, over_http
 from support.daemon import Daemon, DaemonFailed, over_fake_engine
 from support.shared import ROOT
-from support.speech import VOICES, Float32, noise, read
+from support.speech import Float32, noise
+from support.utterances import AUDIO, MISTAKES, VOICE, alike, embedded_whole
 
 pytestmark = pytest.mark.timeout(90)
 PROGRAM = ROOT / "tests" / "support" / "triton_http_program.py"
-FLOATS = audio_pb2.AudioFormat(encoding=audio_pb2.AUDIO_ENCODING_FLOAT32LE, sample_rate_hz=16_000)
-VOICE = read(VOICES / "slt-call.flac")
-AUDIO = {
-    "shortest": VOICE[16_000:16_720],
-    "one second": VOICE[16_000:32_000],
-    "two seconds": VOICE[16_000:48_320],
-    "noise": noise(1.234),
-    "thirty seconds": np.tile(VOICE, 5)[:480_000],
-}
 FEW = {name: AUDIO[name] for name in ("shortest", "one second", "noise")}
 PATH = "/v2/models/speaker/infer"
 
@@ -57,20 +47,7 @@ def asked(
 
 @pytest.fixture(scope="module")
 def expected(daemon: Daemon) -> Mapping[str, Float32]:
-    """What `Embed` gives of each utterance as a whole, alone."""
-    found = {}
-    with wire.connected(daemon.address) as stubs:
-        for name, samples in AUDIO.items():
-            audio = pb.Audio(format=FLOATS, content=samples.tobytes())
-            request = pb.EmbedRequest(audio=audio, samples_per_chunk=-1)
-            embedding = stubs.verification.Embed(request, timeout=wire.DEADLINE_S).embedding
-            found[name] = np.array([embedding], np.float32)
-    return found
-
-
-def alike(a: Float32, b: Float32) -> bool:
-    x, y = a[0].astype(np.float64), b[0].astype(np.float64)
-    return bool(x @ y / np.linalg.norm(x) / np.linalg.norm(y) >= 1 - 1e-6)
+    return embedded_whole(daemon)
 
 
 def test_the_client_is_told_what_it_asks(daemon: Daemon, tmp_path: Path) -> None:
@@ -150,22 +127,7 @@ def refused(daemon: Daemon, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.mark.parametrize(
     ("mistake", "said"),
-    [
-        ("model", "Request for unknown model: 'none' is not found"),
-        ("version", "Request for unknown model: 'speaker' version 7 is not found"),
-        ("name", "unexpected inference input 'wav' for model 'speaker'"),
-        ("datatype", "inference input 'WAV' data-type is 'FP64', but model 'speaker' expects"),
-        ("shape", "unexpected shape for input 'WAV' for model 'speaker'. Expected [-1,-1], got"),
-        ("batch 0", "inference request batch-size must be from 1 to 64 for 'speaker'"),
-        ("batch 100", "inference request batch-size must be from 1 to 64 for 'speaker'"),
-        ("nan", "sample 0 is NaN or infinite"),
-        ("silence", "nothing varies in the audio"),
-        ("short", "at least 45 ms are needed"),
-        ("output", "unexpected inference output 'embs' for model 'speaker'"),
-        ("classes", "classification of 'EMBEDDINGS'"),
-        ("shared", "'WAV' in shared memory"),
-        ("sequence", "sequence_id"),
-    ],
+    MISTAKES,
 )
 def test_a_mistake_is_answered_with_the_status_and_words_that_clients_look_for(
     mistake: str, said: str, refused: Mapping[str, tuple[str, str]]

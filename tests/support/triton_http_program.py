@@ -6,37 +6,22 @@ As triton_program.py, whose messages are those of gRPC.
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import tritonclient.http as triton
 import tritonclient.http.aio as triton_aio
-from tritonclient.utils import InferenceServerException
-
-Float32 = np.ndarray[Any, np.dtype[np.float32]]
-
-
-def utterances(folder: Path) -> dict[str, Float32]:
-    """Read the audio, float32[n] each, by name."""
-    with np.load(folder / "utterances.npz") as file:
-        return {name: file[name] for name in file.files}
+from support.triton_asked import Float32, inputs, managed, refused, utterances, write
 
 
 def wav(*samples: Float32, binary: bool = True) -> list[Any]:
     """Give the inputs of utterances of one length."""
-    batch = np.stack(samples)
-    one = triton.InferInput("WAV", list(batch.shape), "FP32")
-    one.set_data_from_numpy(batch, binary_data=binary)
-    return [one]
-
-
-def write(folder: Path, name: str, value: object) -> None:
-    """Leave something as JSON."""
-    (folder / f"{name}.json").write_text(json.dumps(value))
+    return inputs(triton, *samples, binary_data=binary)
 
 
 def told(client: Any, folder: Path) -> None:
@@ -140,79 +125,16 @@ def asynchronous(address: str, folder: Path) -> None:
     asyncio.run(main())
 
 
-def managed(client: Any, folder: Path) -> None:
-    """Load a bundle, use it, unload it."""
-    (samples, *_) = utterances(folder).values()
-    ready = [client.is_model_ready("campplus-int8")]
-    client.load_model("campplus-int8")
-    ready.append(client.is_model_ready("campplus-int8", "1"))
-    result = client.infer("campplus-int8", wav(samples))
-    client.unload_model("campplus-int8")
-    ready.append(client.is_model_ready("campplus-int8"))
-    refused = {}
-    orders: dict[str, Callable[[], Any]] = {
-        "load none": lambda: client.load_model("none"),
-        "load configured": lambda: client.load_model("campplus", config="{}"),
-        "unload campplus": lambda: client.unload_model("campplus"),
-    }
-    for name, order in orders.items():
-        try:
-            order()
-        except InferenceServerException as error:
-            refused[name] = error.status()
-    shape = list(result.as_numpy("EMBEDDINGS").shape)
-    write(folder, "managed", {"ready": ready, "shape": shape, "refused": refused})
-
-
-def refused(client: Any, folder: Path) -> None:
-    """Make every mistake that this client lets one make, and keep what it raises."""
-    good = np.random.default_rng(0).uniform(-0.5, 0.5, 16_000).astype(np.float32)
-
-    def given(name: str, values: Any, datatype: str) -> list[Any]:
-        one = triton.InferInput(name, list(values.shape), datatype)
-        one.set_data_from_numpy(values)
-        return [one]
-
-    shared = triton.InferInput("WAV", [1, 100], "FP32")
-    shared.set_shared_memory("region", 400)
-    classes = [triton.InferRequestedOutput("EMBEDDINGS", class_count=3)]
-    outputs = [triton.InferRequestedOutput("embs")]
-    mistakes: dict[str, dict[str, Any]] = {
-        "model": {"model_name": "none"},
-        "version": {"model_version": "7"},
-        "name": {"inputs": given("wav", good[None], "FP32")},
-        "datatype": {"inputs": given("WAV", good[None].astype(np.float64), "FP64")},
-        "shape": {"inputs": given("WAV", good, "FP32")},
-        "batch 0": {"inputs": given("WAV", good[None][:0], "FP32")},
-        "batch 100": {"inputs": given("WAV", np.stack([good] * 100), "FP32")},
-        "nan": {"inputs": given("WAV", good[None] * np.float32(np.nan), "FP32")},
-        "silence": {"inputs": given("WAV", np.zeros((1, 16_000), np.float32), "FP32")},
-        "short": {"inputs": given("WAV", good[None, :500], "FP32")},
-        "output": {"outputs": outputs},
-        "classes": {"outputs": classes},
-        "shared": {"inputs": [shared]},
-        "sequence": {"sequence_id": 5, "sequence_start": True},
-    }
-    found = {}
-    for name, changes in mistakes.items():
-        call = {"model_name": "speaker", "inputs": wav(good), "request_id": name} | changes
-        try:
-            client.infer(**call)
-        except InferenceServerException as error:
-            found[name] = [error.status(), error.message()]
-    write(folder, "refused", found)
-
-
 def main() -> None:
     """Do what is asked."""
     what, address, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3])
     if what == "asynchronous":
         asynchronous(address, folder)
         return
+    ours = {one.__name__: one for one in (told, inferred, compressed, at_once)}
+    alike = {one.__name__: partial(one, triton) for one in (managed, refused)}
     with triton.InferenceServerClient(address, concurrency=8) as client:
-        {one.__name__: one for one in (told, inferred, compressed, at_once, managed, refused)}[
-            what
-        ](client, folder)
+        (ours | alike)[what](client, folder)
 
 
 if __name__ == "__main__":

@@ -42,12 +42,6 @@ app = typer.Typer(
 )
 app.add_typer(speakers.app, name="speakers")
 app.add_typer(models.app, name="models")
-app.command(epilog=EXITS)(extract)
-app.command(epilog=LOAD_EXITS)(load)
-app.command()(status)
-app.command()(sessions)
-app.command(epilog=WAIT_EXITS)(drain)
-app.command()(resume)
 
 _EXITS = "Exits with 0 accept, 1 reject, 2 no answer, 3 error, 130 interrupted."
 _USAGE_CODES = {"load": NOT_STARTED}
@@ -194,6 +188,15 @@ def identify(
         result = last(updates)
     render.say(render.as_json(result) if in_json else render.ranking_text(result))
     return _exit_code(result)
+
+
+# Registered after the commands above, because help lists commands in this order.
+app.command(epilog=EXITS)(extract)
+app.command(epilog=LOAD_EXITS)(load)
+app.command()(status)
+app.command()(sessions)
+app.command(epilog=WAIT_EXITS)(drain)
+app.command()(resume)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -22,7 +22,10 @@ _LOADING_S = 900.0
 Name = Annotated[str, typer.Argument(metavar="NAME", help="NAME or NAME/VERSION of the model.")]
 Version = Annotated[
     str,
-    typer.Option("--version", help="Its version.  [default: see the daemon's models]"),
+    typer.Option(
+        "--version",
+        help="Its version.  [default: the newest to load, the one its name means to unload]",
+    ),
 ]
 Device = Annotated[
     str,
