@@ -44,6 +44,27 @@ class AudioFormat:
         return self.sample_bytes * self.sample_rate_hz
 
 
+class Band(enum.Enum):
+    """How much of the spectrum audio carries."""
+
+    WIDE = "wide"
+    """Up to 8 kHz."""
+    NARROW = "narrow"
+    """Up to about 4 kHz: a telephone line, whatever the sample rate that it arrives at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """How good the audio of one signal is."""
+
+    snr_db: float | None
+    """Estimate of the signal-to-noise ratio over the speech, in dB; None: too little audio."""
+    clipping_share: float
+    """Share of the samples, in [0, 1], that lie in runs at the end of the scale."""
+    level_dbfs: float | None
+    """Level of the speech in dB relative to a full-scale sine; None: no speech."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelIdentity:
     """Which network and front end made an embedding; others are never compared with it."""
@@ -185,6 +206,10 @@ class Utterance:
     """Wire samples whose windows are in the sum or were left out."""
     consistency: float
     """Cosine in [-1, 1]: mean over the windows of the cosine to their mean; 1 for one window."""
+    band: Band | None = None
+    """Of the speech; None: not enough of it to tell."""
+    quality: Quality | None = None
+    """Of the audio; None: not enough of it to tell."""
 
     @property
     def mean(self) -> NDArray[np.float64]:
@@ -209,6 +234,10 @@ class NewRecording:
     """The model's rate."""
     window_consistency: float
     """Cosine in [-1, 1]: how alike the windows are."""
+    band: Band | None = None
+    """Of the speech; None: not known."""
+    quality: Quality | None = None
+    """Of the audio; None: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +256,10 @@ class Recording:
     """The model's rate."""
     window_consistency: float
     """Cosine in [-1, 1]: how alike the windows are."""
+    band: Band | None = None
+    """Of the speech; None: not known."""
+    quality: Quality | None = None
+    """Of the audio; None: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,3 +294,7 @@ class Voiceprint:
     """What made it."""
     vector: Float32
     """float32[dim], length 1: mean of the recordings' means weighted by net speech, normalised."""
+    band: Band | None = None
+    """That of most of its net speech; None: not known."""
+    speech_s: float = 0.0
+    """Net speech behind it, in seconds."""

@@ -24,23 +24,31 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17speakerd/v1/audio.proto\x12\x0bspeakerd.v1\"S\n\x0b\x41udioFormat\x12,\n\x08\x65ncoding\x18\x01 \x01(\x0e\x32\x1a.speakerd.v1.AudioEncoding\x12\x16\n\x0esample_rate_hz\x18\x02 \x01(\x05\"A\n\rModelIdentity\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x11\n\tfront_end\x18\x03 \x01(\t\">\n\x05Score\x12&\n\x05scale\x18\x01 \x01(\x0e\x32\x17.speakerd.v1.ScoreScale\x12\r\n\x05value\x18\x02 \x01(\x01*\x9c\x01\n\rAudioEncoding\x12\x1e\n\x1a\x41UDIO_ENCODING_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x41UDIO_ENCODING_PCM16LE\x10\x01\x12\x1c\n\x18\x41UDIO_ENCODING_FLOAT32LE\x10\x02\x12\x18\n\x14\x41UDIO_ENCODING_MULAW\x10\x03\x12\x17\n\x13\x41UDIO_ENCODING_ALAW\x10\x04*\x8a\x01\n\nScoreScale\x12\x1b\n\x17SCORE_SCALE_UNSPECIFIED\x10\x00\x12\x16\n\x12SCORE_SCALE_COSINE\x10\x01\x12\x1a\n\x16SCORE_SCALE_SIMILARITY\x10\x02\x12\x16\n\x12SCORE_SCALE_ASNORM\x10\x03\x12\x13\n\x0fSCORE_SCALE_LLR\x10\x04*\xa3\x02\n\x08\x44\x65\x63ision\x12\x18\n\x14\x44\x45\x43ISION_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x44\x45\x43ISION_ACCEPT\x10\x01\x12\x13\n\x0f\x44\x45\x43ISION_REJECT\x10\x02\x12\x16\n\x12\x44\x45\x43ISION_UNDECIDED\x10\x03\x12\x1e\n\x1a\x44\x45\x43ISION_NOT_ENOUGH_SPEECH\x10\x04\x12\x17\n\x13\x44\x45\x43ISION_POOR_AUDIO\x10\x05\x12!\n\x1d\x44\x45\x43ISION_SPEAKER_NOT_ENROLLED\x10\x06\x12\x1e\n\x1a\x44\x45\x43ISION_SPEAKER_OPTED_OUT\x10\x07\x12\x1c\n\x18\x44\x45\x43ISION_SPEAKER_EXPIRED\x10\x08\x12!\n\x1d\x44\x45\x43ISION_SPEAKER_NOT_PROVIDED\x10\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17speakerd/v1/audio.proto\x12\x0bspeakerd.v1\"n\n\x0c\x41udioQuality\x12\x13\n\x06snr_db\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x16\n\x0e\x63lipping_share\x18\x02 \x01(\x01\x12\x17\n\nlevel_dbfs\x18\x03 \x01(\x01H\x01\x88\x01\x01\x42\t\n\x07_snr_dbB\r\n\x0b_level_dbfs\"v\n\x0b\x41udioFormat\x12,\n\x08\x65ncoding\x18\x01 \x01(\x0e\x32\x1a.speakerd.v1.AudioEncoding\x12\x16\n\x0esample_rate_hz\x18\x02 \x01(\x05\x12\x10\n\x08\x63hannels\x18\x03 \x01(\x05\x12\x0f\n\x07\x63hannel\x18\x04 \x01(\x05\"A\n\rModelIdentity\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x11\n\tfront_end\x18\x03 \x01(\t\">\n\x05Score\x12&\n\x05scale\x18\x01 \x01(\x0e\x32\x17.speakerd.v1.ScoreScale\x12\r\n\x05value\x18\x02 \x01(\x01\"\xb7\x01\n\rQualityPolicy\x12\x1b\n\x0eminimum_snr_db\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12#\n\x16maximum_clipping_share\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x1f\n\x12minimum_level_dbfs\x18\x03 \x01(\x01H\x02\x88\x01\x01\x42\x11\n\x0f_minimum_snr_dbB\x19\n\x17_maximum_clipping_shareB\x15\n\x13_minimum_level_dbfs*\xea\x01\n\rAudioEncoding\x12\x1e\n\x1a\x41UDIO_ENCODING_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x41UDIO_ENCODING_PCM16LE\x10\x01\x12\x1c\n\x18\x41UDIO_ENCODING_FLOAT32LE\x10\x02\x12\x18\n\x14\x41UDIO_ENCODING_MULAW\x10\x03\x12\x17\n\x13\x41UDIO_ENCODING_ALAW\x10\x04\x12\x1b\n\x17\x41UDIO_ENCODING_OGG_OPUS\x10\x05\x12\x16\n\x12\x41UDIO_ENCODING_WAV\x10\x06\x12\x17\n\x13\x41UDIO_ENCODING_FLAC\x10\x07*<\n\x04\x42\x61nd\x12\x14\n\x10\x42\x41ND_UNSPECIFIED\x10\x00\x12\r\n\tBAND_WIDE\x10\x01\x12\x0f\n\x0b\x42\x41ND_NARROW\x10\x02*\x8a\x01\n\nScoreScale\x12\x1b\n\x17SCORE_SCALE_UNSPECIFIED\x10\x00\x12\x16\n\x12SCORE_SCALE_COSINE\x10\x01\x12\x1a\n\x16SCORE_SCALE_SIMILARITY\x10\x02\x12\x16\n\x12SCORE_SCALE_ASNORM\x10\x03\x12\x13\n\x0fSCORE_SCALE_LLR\x10\x04*\xa3\x02\n\x08\x44\x65\x63ision\x12\x18\n\x14\x44\x45\x43ISION_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x44\x45\x43ISION_ACCEPT\x10\x01\x12\x13\n\x0f\x44\x45\x43ISION_REJECT\x10\x02\x12\x16\n\x12\x44\x45\x43ISION_UNDECIDED\x10\x03\x12\x1e\n\x1a\x44\x45\x43ISION_NOT_ENOUGH_SPEECH\x10\x04\x12\x17\n\x13\x44\x45\x43ISION_POOR_AUDIO\x10\x05\x12!\n\x1d\x44\x45\x43ISION_SPEAKER_NOT_ENROLLED\x10\x06\x12\x1e\n\x1a\x44\x45\x43ISION_SPEAKER_OPTED_OUT\x10\x07\x12\x1c\n\x18\x44\x45\x43ISION_SPEAKER_EXPIRED\x10\x08\x12!\n\x1d\x44\x45\x43ISION_SPEAKER_NOT_PROVIDED\x10\t*R\n\nSpeechGate\x12\x1b\n\x17SPEECH_GATE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSPEECH_GATE_ON\x10\x01\x12\x13\n\x0fSPEECH_GATE_OFF\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'speakerd.v1.audio_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_AUDIOENCODING']._serialized_start=257
-  _globals['_AUDIOENCODING']._serialized_end=413
-  _globals['_SCORESCALE']._serialized_start=416
-  _globals['_SCORESCALE']._serialized_end=554
-  _globals['_DECISION']._serialized_start=557
-  _globals['_DECISION']._serialized_end=848
-  _globals['_AUDIOFORMAT']._serialized_start=40
-  _globals['_AUDIOFORMAT']._serialized_end=123
-  _globals['_MODELIDENTITY']._serialized_start=125
-  _globals['_MODELIDENTITY']._serialized_end=190
-  _globals['_SCORE']._serialized_start=192
-  _globals['_SCORE']._serialized_end=254
+  _globals['_AUDIOENCODING']._serialized_start=590
+  _globals['_AUDIOENCODING']._serialized_end=824
+  _globals['_BAND']._serialized_start=826
+  _globals['_BAND']._serialized_end=886
+  _globals['_SCORESCALE']._serialized_start=889
+  _globals['_SCORESCALE']._serialized_end=1027
+  _globals['_DECISION']._serialized_start=1030
+  _globals['_DECISION']._serialized_end=1321
+  _globals['_SPEECHGATE']._serialized_start=1323
+  _globals['_SPEECHGATE']._serialized_end=1405
+  _globals['_AUDIOQUALITY']._serialized_start=40
+  _globals['_AUDIOQUALITY']._serialized_end=150
+  _globals['_AUDIOFORMAT']._serialized_start=152
+  _globals['_AUDIOFORMAT']._serialized_end=270
+  _globals['_MODELIDENTITY']._serialized_start=272
+  _globals['_MODELIDENTITY']._serialized_end=337
+  _globals['_SCORE']._serialized_start=339
+  _globals['_SCORE']._serialized_end=401
+  _globals['_QUALITYPOLICY']._serialized_start=404
+  _globals['_QUALITYPOLICY']._serialized_end=587
 # @@protoc_insertion_point(module_scope)

@@ -35,6 +35,16 @@ class _AudioEncodingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AudioEn
     """ITU-T G.711 mu-law, 1 byte a sample."""
     AUDIO_ENCODING_ALAW: _AudioEncoding.ValueType  # 4
     """ITU-T G.711 A-law, 1 byte a sample."""
+    AUDIO_ENCODING_OGG_OPUS: _AudioEncoding.ValueType  # 5
+    """Opus in Ogg (RFC 7845), in streams and whole recordings. Rate and channels are the file's."""
+    AUDIO_ENCODING_WAV: _AudioEncoding.ValueType  # 6
+    """A WAV file, whole recordings only (ENCODING_UNSUPPORTED in a stream). Rate and channels are
+    the file's.
+    """
+    AUDIO_ENCODING_FLAC: _AudioEncoding.ValueType  # 7
+    """A FLAC file, whole recordings only (ENCODING_UNSUPPORTED in a stream). Rate and channels are
+    the file's.
+    """
 
 class AudioEncoding(_AudioEncoding, metaclass=_AudioEncodingEnumTypeWrapper):
     """How one sample is written in the audio bytes."""
@@ -51,7 +61,41 @@ AUDIO_ENCODING_MULAW: AudioEncoding.ValueType  # 3
 """ITU-T G.711 mu-law, 1 byte a sample."""
 AUDIO_ENCODING_ALAW: AudioEncoding.ValueType  # 4
 """ITU-T G.711 A-law, 1 byte a sample."""
+AUDIO_ENCODING_OGG_OPUS: AudioEncoding.ValueType  # 5
+"""Opus in Ogg (RFC 7845), in streams and whole recordings. Rate and channels are the file's."""
+AUDIO_ENCODING_WAV: AudioEncoding.ValueType  # 6
+"""A WAV file, whole recordings only (ENCODING_UNSUPPORTED in a stream). Rate and channels are
+the file's.
+"""
+AUDIO_ENCODING_FLAC: AudioEncoding.ValueType  # 7
+"""A FLAC file, whole recordings only (ENCODING_UNSUPPORTED in a stream). Rate and channels are
+the file's.
+"""
 Global___AudioEncoding: _TypeAlias = AudioEncoding  # noqa: Y015
+
+class _Band:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BandEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Band.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BAND_UNSPECIFIED: _Band.ValueType  # 0
+    """Not known: no speech was heard yet, or the recording is older than this field."""
+    BAND_WIDE: _Band.ValueType  # 1
+    """Up to 8 kHz: a microphone, a wide-band call."""
+    BAND_NARROW: _Band.ValueType  # 2
+    """Up to about 4 kHz: a telephone line, whatever the sample rate that it arrives at."""
+
+class Band(_Band, metaclass=_BandEnumTypeWrapper):
+    """How much of the spectrum the audio carries."""
+
+BAND_UNSPECIFIED: Band.ValueType  # 0
+"""Not known: no speech was heard yet, or the recording is older than this field."""
+BAND_WIDE: Band.ValueType  # 1
+"""Up to 8 kHz: a microphone, a wide-band call."""
+BAND_NARROW: Band.ValueType  # 2
+"""Up to about 4 kHz: a telephone line, whatever the sample rate that it arrives at."""
+Global___Band: _TypeAlias = Band  # noqa: Y015
 
 class _ScoreScale:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -149,29 +193,107 @@ DECISION_SPEAKER_NOT_PROVIDED: Decision.ValueType  # 9
 """The call named no target."""
 Global___Decision: _TypeAlias = Decision  # noqa: Y015
 
+class _SpeechGate:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SpeechGateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SpeechGate.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SPEECH_GATE_UNSPECIFIED: _SpeechGate.ValueType  # 0
+    """The server's setting, gate.enabled."""
+    SPEECH_GATE_ON: _SpeechGate.ValueType  # 1
+    """Voice only: silence, tones, noise and music are removed before windows are cut."""
+    SPEECH_GATE_OFF: _SpeechGate.ValueType  # 2
+    """All audio counts, as in the seed runtime."""
+
+class SpeechGate(_SpeechGate, metaclass=_SpeechGateEnumTypeWrapper):
+    """Which audio counts as speech."""
+
+SPEECH_GATE_UNSPECIFIED: SpeechGate.ValueType  # 0
+"""The server's setting, gate.enabled."""
+SPEECH_GATE_ON: SpeechGate.ValueType  # 1
+"""Voice only: silence, tones, noise and music are removed before windows are cut."""
+SPEECH_GATE_OFF: SpeechGate.ValueType  # 2
+"""All audio counts, as in the seed runtime."""
+Global___SpeechGate: _TypeAlias = SpeechGate  # noqa: Y015
+
+@_typing.final
+class AudioQuality(_message.Message):
+    """How good the audio of one signal is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SNR_DB_FIELD_NUMBER: _builtins.int
+    CLIPPING_SHARE_FIELD_NUMBER: _builtins.int
+    LEVEL_DBFS_FIELD_NUMBER: _builtins.int
+    snr_db: _builtins.float
+    """Estimate of the signal-to-noise ratio over the net speech, in dB. Unset until there is enough
+    audio to tell.
+    """
+    clipping_share: _builtins.float
+    """Share of the samples, in [0, 1], that lie in runs at the end of the scale."""
+    level_dbfs: _builtins.float
+    """Level of the speech in dB relative to a full-scale sine, at most 0 for audio that is not
+    clipped. Unset until speech was heard.
+    """
+    def __init__(
+        self,
+        *,
+        snr_db: _builtins.float | None = ...,
+        clipping_share: _builtins.float = ...,
+        level_dbfs: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_level_dbfs", b"_level_dbfs", "_snr_db", b"_snr_db", "level_dbfs", b"level_dbfs", "snr_db", b"snr_db"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_level_dbfs", b"_level_dbfs", "_snr_db", b"_snr_db", "clipping_share", b"clipping_share", "level_dbfs", b"level_dbfs", "snr_db", b"snr_db"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__level_dbfs: _TypeAlias = _typing.Literal["level_dbfs"]  # noqa: Y015
+    _WhichOneofArgType__level_dbfs: _TypeAlias = _typing.Literal["_level_dbfs", b"_level_dbfs"]  # noqa: Y015
+    _WhichOneofReturnType__snr_db: _TypeAlias = _typing.Literal["snr_db"]  # noqa: Y015
+    _WhichOneofArgType__snr_db: _TypeAlias = _typing.Literal["_snr_db", b"_snr_db"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__level_dbfs) -> _WhichOneofReturnType__level_dbfs | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__snr_db) -> _WhichOneofReturnType__snr_db | None: ...
+
+Global___AudioQuality: _TypeAlias = AudioQuality  # noqa: Y015
+
 @_typing.final
 class AudioFormat(_message.Message):
-    """How the audio bytes of a call are to be read: always one channel."""
+    """How the audio bytes of a call are to be read. One channel is heard; of two, the chosen one."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ENCODING_FIELD_NUMBER: _builtins.int
     SAMPLE_RATE_HZ_FIELD_NUMBER: _builtins.int
+    CHANNELS_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
     encoding: Global___AudioEncoding.ValueType
     """Required."""
     sample_rate_hz: _builtins.int
-    """Samples per second, 8000 to 48000. Required. Other values end the call with
+    """Samples per second, 8000 to 48000. Required, but for OGG_OPUS, WAV and FLAC, which say it
+    themselves: there 0, or the file's own rate. Other values end the call with
     INVALID_ARGUMENT, reason SAMPLE_RATE_UNSUPPORTED.
+    """
+    channels: _builtins.int
+    """Channels whose samples take turns in the bytes: 1 or 2; 0 means 1, or what the file says.
+    Others, and what a file contradicts: INVALID_ARGUMENT, CHANNELS_UNSUPPORTED.
+    """
+    channel: _builtins.int
+    """Which channel is heard, 1 or 2, the first being 1. Required with 2 channels, whoever is on the
+    other side; 0 or 1 with one. Others: INVALID_ARGUMENT, CHANNEL_UNKNOWN.
     """
     def __init__(
         self,
         *,
         encoding: Global___AudioEncoding.ValueType = ...,
         sample_rate_hz: _builtins.int = ...,
+        channels: _builtins.int = ...,
+        channel: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["encoding", b"encoding", "sample_rate_hz", b"sample_rate_hz"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "channels", b"channels", "encoding", b"encoding", "sample_rate_hz", b"sample_rate_hz"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -234,3 +356,44 @@ class Score(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Score: _TypeAlias = Score  # noqa: Y015
+
+@_typing.final
+class QualityPolicy(_message.Message):
+    """How good the audio of a call must be. Unset fields take the server's settings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MINIMUM_SNR_DB_FIELD_NUMBER: _builtins.int
+    MAXIMUM_CLIPPING_SHARE_FIELD_NUMBER: _builtins.int
+    MINIMUM_LEVEL_DBFS_FIELD_NUMBER: _builtins.int
+    minimum_snr_db: _builtins.float
+    """POOR_AUDIO below this signal-to-noise ratio, in dB, -20 to 60."""
+    maximum_clipping_share: _builtins.float
+    """POOR_AUDIO above this share of clipped samples, in [0, 1]."""
+    minimum_level_dbfs: _builtins.float
+    """POOR_AUDIO below this level of speech, in dB relative to a full-scale sine, -100 to 0."""
+    def __init__(
+        self,
+        *,
+        minimum_snr_db: _builtins.float | None = ...,
+        maximum_clipping_share: _builtins.float | None = ...,
+        minimum_level_dbfs: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_maximum_clipping_share", b"_maximum_clipping_share", "_minimum_level_dbfs", b"_minimum_level_dbfs", "_minimum_snr_db", b"_minimum_snr_db", "maximum_clipping_share", b"maximum_clipping_share", "minimum_level_dbfs", b"minimum_level_dbfs", "minimum_snr_db", b"minimum_snr_db"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_maximum_clipping_share", b"_maximum_clipping_share", "_minimum_level_dbfs", b"_minimum_level_dbfs", "_minimum_snr_db", b"_minimum_snr_db", "maximum_clipping_share", b"maximum_clipping_share", "minimum_level_dbfs", b"minimum_level_dbfs", "minimum_snr_db", b"minimum_snr_db"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__maximum_clipping_share: _TypeAlias = _typing.Literal["maximum_clipping_share"]  # noqa: Y015
+    _WhichOneofArgType__maximum_clipping_share: _TypeAlias = _typing.Literal["_maximum_clipping_share", b"_maximum_clipping_share"]  # noqa: Y015
+    _WhichOneofReturnType__minimum_level_dbfs: _TypeAlias = _typing.Literal["minimum_level_dbfs"]  # noqa: Y015
+    _WhichOneofArgType__minimum_level_dbfs: _TypeAlias = _typing.Literal["_minimum_level_dbfs", b"_minimum_level_dbfs"]  # noqa: Y015
+    _WhichOneofReturnType__minimum_snr_db: _TypeAlias = _typing.Literal["minimum_snr_db"]  # noqa: Y015
+    _WhichOneofArgType__minimum_snr_db: _TypeAlias = _typing.Literal["_minimum_snr_db", b"_minimum_snr_db"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__maximum_clipping_share) -> _WhichOneofReturnType__maximum_clipping_share | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__minimum_level_dbfs) -> _WhichOneofReturnType__minimum_level_dbfs | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__minimum_snr_db) -> _WhichOneofReturnType__minimum_snr_db | None: ...
+
+Global___QualityPolicy: _TypeAlias = QualityPolicy  # noqa: Y015
