@@ -11,7 +11,7 @@ SpeakerdError
 │   ├── HttpInvalid  BodyInvalid  BodyTooLarge
 │   └── SpeakerIdInvalid  PageTokenInvalid  FieldInvalid
 ├── NotFound                     ModelUnknown  DomainUnknown  SpeakerUnknown  RecordingUnknown
-│                                PathUnknown
+│                                PathUnknown  MethodUnsupported
 ├── NotPossible                  ModelMismatch  NotEnoughSpeech  TooManyRecordings
 │                                ModelRefused  ModelIsDefault
 ├── Exhausted                    TooManyStreams  TooManyCalls  EngineBusy  EngineQueueFull
@@ -407,13 +407,23 @@ class BodyTooLarge(InvalidInput):
 
 
 class PathUnknown(NotFound):
-    """HTTP has no such path, or not with that method."""
+    """HTTP has no such path."""
 
     reason = "PATH_UNKNOWN"
 
     def __init__(self, method: str, path: str) -> None:
         self.method, self.path = method, path
         super().__init__(f"there is no {method[:16]} {path[:128]}; see protos/README.md")
+
+
+class MethodUnsupported(NotFound):
+    """HTTP has that path, but not with that method."""
+
+    reason = "METHOD_UNSUPPORTED"
+
+    def __init__(self, method: str, path: str, offered: str) -> None:
+        self.method, self.path, self.offered = method, path, offered
+        super().__init__(f"{path[:128]} takes {offered}, not {method[:16]}")
 
 
 class ModelUnknown(NotFound):

@@ -211,8 +211,8 @@ async def test_bundles_are_listed_loaded_and_unloaded(port: Served) -> None:
         ("/v2/models/speaker/infer", over_http.in_json(SECOND[:0]), 400, "BATCH_SIZE_INVALID"),
         ("/v2/models/speaker/infer", over_http.in_json(SECOND * 1e30), 400, "AUDIO_OUT_OF_RANGE"),
         ("/v2/models/speaker/infer", over_http.in_json(POISON), 500, "ENGINE_BATCH_FAILED"),
-        ("/v2", b"", 404, "PATH_UNKNOWN"),
-        ("/v2/models/speaker", b"", 404, "PATH_UNKNOWN"),
+        ("/v2", b"", 405, "METHOD_UNSUPPORTED"),
+        ("/v2/models/speaker", b"", 405, "METHOD_UNSUPPORTED"),
         ("/v2/models/speaker/infer/more", b"", 404, "PATH_UNKNOWN"),
         ("/v2/systemsharedmemory/status", b"", 404, "PATH_UNKNOWN"),
     ],
@@ -226,6 +226,11 @@ async def test_a_mistake_is_answered_by_its_status_and_in_words(
     assert len(answer.error) >= 10
     assert metrics.REFUSALS.labels(reason)._value.get() == before + 1
     assert (await port.infer(over_http.in_json(SECOND))).status == 200
+
+
+async def test_a_wrong_method_is_told_the_right_one(port: Served) -> None:
+    answer = await port.post("/v2", b"")
+    assert answer.headers["Allow"] == "GET"
 
 
 async def test_the_words_are_those_that_tritons_clients_look_for(port: Served) -> None:

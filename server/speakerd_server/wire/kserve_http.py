@@ -19,6 +19,7 @@ from speakerd_server.errors import (
     BodyTooSlow,
     Draining,
     FieldInvalid,
+    MethodUnsupported,
     PathUnknown,
     SpeakerdError,
 )
@@ -83,14 +84,20 @@ class HttpDoor:
         return response
 
     async def _answer(self, called: Called, request: BaseRequest, body: Body) -> web.Response:
-        """Find what is asked, and do it; raises PathUnknown, and what that raises."""
-        path = request.rel_url.raw_path
+        """Find what is asked, and do it.
+
+        Raises PathUnknown and MethodUnsupported, and what the work raises.
+        """
+        path, offered = request.rel_url.raw_path, ""
         for route in _ROUTES:
             found = route.path.fullmatch(path)
+            offered = route.method if found else offered
             if found and route.method == request.method:
                 called.rpc = f"{route.rpc} over HTTP"
                 names = {name: unquote(value or "") for name, value in found.groupdict().items()}
                 return await route.work(self, _Asked(request, body, called, **names))
+        if offered:
+            raise MethodUnsupported(request.method, path, offered)
         raise PathUnknown(request.method, path)
 
     async def live(self, _: _Asked) -> web.Response:

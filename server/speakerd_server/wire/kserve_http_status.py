@@ -17,6 +17,7 @@ STATUSES: dict[type[SpeakerdError], int] = {
     errors.InvalidInput: 400,
     errors.BodyTooLarge: 413,
     errors.NotFound: 404,
+    errors.MethodUnsupported: 405,
     errors.NotPossible: 409,
     errors.Exhausted: 429,
     errors.NotAvailable: 503,
@@ -36,6 +37,8 @@ def http_status_of(kind: type[SpeakerdError]) -> int:
 def http_error(error: SpeakerdError) -> web.Response:
     """Give the answer that tells an error."""
     headers = {REASON_HEADER: error.reason}
+    if isinstance(error, errors.MethodUnsupported):
+        headers["Allow"] = error.offered
     wait_s = retry_after_s(error)
     if wait_s is not None:
         headers["Retry-After"] = str(math.ceil(wait_s))
