@@ -79,6 +79,7 @@ def call_settings(message: verification_pb2.EffectiveSettings) -> results.CallSe
         model_sample_rate_hz=message.model_sample_rate_hz,
         policy=policy(message.policy),
         update_interval_s=seconds(message.update_interval),
+        speech_gate=message.speech_gate == audio_pb2.SPEECH_GATE_ON,
     )
 
 
@@ -165,6 +166,7 @@ def enrollment_settings(message: enrollment_pb2.EnrollmentSettings) -> records.E
         model=model_identity(message.model),
         samples_per_chunk=message.samples_per_chunk,
         minimum_speech_s=seconds(message.minimum_net_speech),
+        speech_gate=message.speech_gate == audio_pb2.SPEECH_GATE_ON,
     )
 
 

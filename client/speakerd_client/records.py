@@ -99,6 +99,8 @@ class EnrollmentSettings:
     """Window length in samples at the model's rate, or -1 for one window over all."""
     minimum_speech_s: float
     """Net speech that the recording needs."""
+    speech_gate: bool
+    """Whether speech alone is heard."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,8 @@ class ModelOptions(TypedDict, total=False):
     """As "name" or "name/version"; empty: the daemon's default."""
     samples_per_chunk: int | None
     """Window length in samples at the model's rate; -1: one window over all; None: the card's."""
+    speech_gate: bool | None
+    """Whether speech alone is heard; None: as the daemon is set, and for `embed` no."""
 
 
 class CompareOptions(ModelOptions, total=False):
@@ -124,6 +126,7 @@ def compare_request(
     request_id: str = "",
     model: str = "",
     samples_per_chunk: int | None = None,
+    speech_gate: bool | None = None,
 ) -> verification_pb2.CompareRequest:
     """The request of Compare."""
     return verification_pb2.CompareRequest(
@@ -133,11 +136,17 @@ def compare_request(
         request_id=request_id,
         model=model,
         samples_per_chunk=samples_per_chunk,
+        speech_gate=gate_message(speech_gate),
     )
 
 
 def embed_request(
-    audio: Audio, *, request_id: str = "", model: str = "", samples_per_chunk: int | None = None
+    audio: Audio,
+    *,
+    request_id: str = "",
+    model: str = "",
+    samples_per_chunk: int | None = None,
+    speech_gate: bool | None = None,
 ) -> verification_pb2.EmbedRequest:
     """The request of Embed."""
     return verification_pb2.EmbedRequest(
@@ -145,7 +154,16 @@ def embed_request(
         request_id=request_id,
         model=model,
         samples_per_chunk=samples_per_chunk,
+        speech_gate=gate_message(speech_gate),
     )
+
+
+def gate_message(value: bool | None) -> audio_pb2.SpeechGate.ValueType:
+    """Whether speech alone is heard; None: left to the daemon."""
+    if value is None:
+        return audio_pb2.SPEECH_GATE_UNSPECIFIED
+    require(value, bool, "speech_gate", "True, False or None")
+    return audio_pb2.SPEECH_GATE_ON if value else audio_pb2.SPEECH_GATE_OFF
 
 
 def policy_message(value: Policy | None) -> verification_pb2.Policy | None:
@@ -171,6 +189,7 @@ def verification_config(
     domain: str = "",
     model: str = "",
     samples_per_chunk: int | None = None,
+    speech_gate: bool | None = None,
     policy: Policy | None = None,
     update_interval_s: float | None = None,
 ) -> verification_pb2.VerificationConfig:
@@ -181,6 +200,7 @@ def verification_config(
         audio_format=audio_format(wire_format),
         model=model,
         samples_per_chunk=samples_per_chunk,
+        speech_gate=gate_message(speech_gate),
         policy=policy_message(policy),
         update_interval=duration(update_interval_s),
     )
@@ -203,6 +223,7 @@ def enrollment_config(
     domain: str = "",
     model: str = "",
     samples_per_chunk: int | None = None,
+    speech_gate: bool | None = None,
     display_name: str | None = None,
     minimum_speech_s: float | None = None,
 ) -> enrollment_pb2.EnrollmentConfig:
@@ -214,6 +235,7 @@ def enrollment_config(
         audio_format=audio_format(wire_format),
         model=model,
         samples_per_chunk=samples_per_chunk,
+        speech_gate=gate_message(speech_gate),
         display_name=display_name,
         minimum_net_speech=duration(minimum_speech_s),
     )

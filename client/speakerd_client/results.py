@@ -113,6 +113,8 @@ class CallSettings:
     """Every field set but for maximum_speech_s where there is no limit."""
     update_interval_s: float
     """Least audio between two updates; 0: an update for every window."""
+    speech_gate: bool
+    """Whether speech alone is heard."""
 
 
 @dataclass(frozen=True, slots=True)

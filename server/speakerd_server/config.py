@@ -25,6 +25,7 @@ from speakerd_server.engine.engine_settings import EngineSettings
 from speakerd_server.engine.gpu_settings import GpuSettings
 from speakerd_server.engine.remote_settings import RemoteSettings
 from speakerd_server.errors import SettingInvalid
+from speakerd_server.gate.settings import GateSettings
 from speakerd_server.logs import LogSettings
 from speakerd_server.models.choice import ModelSettings
 from speakerd_server.store.enrolment import StoreSettings
@@ -38,7 +39,9 @@ _TAKEN_FROM: Mapping[type, tuple[type, ...]] = {
     float: (int, float, str),
     int: (int, str),
     str: (str,),
+    bool: (bool, str),
 }
+_TRUTHS: Mapping[str, bool] = {"true": True, "false": False}
 # The client's address, and what Kubernetes sets for services whose names begin with speakerd.
 _NOT_OURS = re.compile(
     r"SPEAKERD_(ADDRESS=.*|(.+_)?SERVICE_(HOST|PORT)(_.+)?=.*"
@@ -65,6 +68,8 @@ class Settings:
     """How engines elsewhere are asked."""
     store: StoreSettings = field(default_factory=StoreSettings)
     """Where voiceprints are kept."""
+    gate: GateSettings = field(default_factory=GateSettings)
+    """Which audio counts as speech."""
     kserve: KserveSettings = field(default_factory=KserveSettings)
     """How KServe's inference protocol is served."""
     logs: LogSettings = field(default_factory=LogSettings)
@@ -217,22 +222,34 @@ def _checked(setting: Setting, value: Any, source: str) -> Any:
 
 def _typed(kind: Any, value: Any, may_be_empty: bool) -> Any:
     if typing.get_origin(kind) is tuple:
-        parts = value.split(",") if isinstance(value, str) else value
-        if may_be_empty and parts in ([""], [], ()):
-            return ()
-        if not isinstance(parts, list | tuple) or not all(isinstance(p, str) for p in parts):
-            raise TypeError
-        cleaned = tuple(part.strip() for part in parts)
-        if not cleaned or not all(cleaned):
-            raise ValueError
-        return cleaned
+        return _names(value, may_be_empty)
     if isinstance(value, bool) and kind is not bool:
         raise TypeError
     if not isinstance(value, _TAKEN_FROM[kind]) or (kind is Path and not str(value)):
         raise TypeError
     if "\0" in str(value):
         raise ValueError
-    return kind(value)
+    return _truth(value) if kind is bool else kind(value)
+
+
+def _names(value: Any, may_be_empty: bool) -> tuple[str, ...]:
+    parts = value.split(",") if isinstance(value, str) else value
+    if may_be_empty and parts in ([""], [], ()):
+        return ()
+    if not isinstance(parts, list | tuple) or not all(isinstance(p, str) for p in parts):
+        raise TypeError
+    cleaned = tuple(part.strip() for part in parts)
+    if not cleaned or not all(cleaned):
+        raise ValueError
+    return cleaned
+
+
+def _truth(value: bool | str) -> bool:
+    if isinstance(value, bool):
+        return value
+    if value.lower() not in _TRUTHS:
+        raise ValueError
+    return _TRUTHS[value.lower()]
 
 
 def _default(one: Field[Any]) -> Any:

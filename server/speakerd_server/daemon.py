@@ -13,6 +13,8 @@ from speakerd_server.calls.models import Models, VersionPolicy
 from speakerd_server.calls.serving import Serving
 from speakerd_server.config import Settings
 from speakerd_server.errors import EngineDead
+from speakerd_server.gate.batcher import SpeechGate
+from speakerd_server.gate.network import GateNetwork
 from speakerd_server.life import Addresses, quiet_or_again, stop_on_signals
 from speakerd_server.metrics_page import serve_metrics
 from speakerd_server.processes import supervisor
@@ -40,6 +42,7 @@ async def run(
     """
     stopping = asyncio.Event()
     (device,) = settings.engine.devices
+    gate = SpeechGate(GateNetwork(), settings.gate.pending_frames)
     batcher = batcher_of(
         device,
         settings,
@@ -52,7 +55,7 @@ async def run(
         batcher, device, lambda bundle: open_lanes(bundle, device, settings), settings.model
     )
     models = Models(VersionPolicy(settings.model.version_policy))
-    serving = Serving(models, enrolments, settings.calls)
+    serving = Serving(models, enrolments, settings.calls, gate=gate, gate_settings=settings.gate)
     administration = LocalAdministration(
         serving, loader, settings.model, lambda well: server.tell_health(serving=well)
     )
@@ -76,6 +79,7 @@ async def run(
             metrics_server.shutdown()
             metrics_server.server_close()
         await batcher.stop()
+        await gate.stop()
         await enrolments.close()
     _log.info("stopped")
 

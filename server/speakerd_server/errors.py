@@ -14,12 +14,13 @@ SpeakerdError
 │                                PathUnknown  MethodUnsupported
 ├── NotPossible                  ModelMismatch  NotEnoughSpeech  TooManyRecordings
 │                                ModelRefused  ModelIsDefault
-├── Exhausted                    TooManyStreams  TooManyCalls  EngineBusy  EngineQueueFull
+├── Exhausted                    TooManyStreams  TooManyCalls  EngineBusy  EngineQueueFull  GateBusy
 │                                StoreFull  StoreBusy  ModelsBusy
 ├── NotAvailable                 Draining  EngineDead  EngineLost  DeviceLost  StoreUnavailable
 │                                StoreInterrupted  ErasureIncomplete  RemoteEngineUnavailable
+│                                GateStopped
 ├── TooSlow                      StreamIdle  ClientNotReading  BodyTooSlow
-├── EngineFailed                 BatchFailed  EmbeddingInvalid  DeviceOutOfMemory
+├── EngineFailed                 BatchFailed  EmbeddingInvalid  DeviceOutOfMemory  GateFailed
 ├── StoreCorrupt
 ├── StartFailed                  SettingInvalid  ModelDamaged  ModelUnusable  AddressUnavailable
 │                                StoreUnusable  DeviceUnavailable  OnnxRuntimeTwice  ProcessFailed
@@ -591,6 +592,18 @@ class EngineQueueFull(Exhausted):
         super().__init__(f"{limit} windows wait for the engine, the most it takes; try later")
 
 
+class GateBusy(Exhausted):
+    """The speech gate has as many frames waiting as it takes."""
+
+    reason = "GATE_BUSY"
+
+    def __init__(self, waiting_frames: int, limit: int) -> None:
+        self.waiting_frames, self.limit = waiting_frames, limit
+        super().__init__(
+            f"{waiting_frames} frames wait for the speech gate, which takes {limit}; try later"
+        )
+
+
 class StoreFull(Exhausted):
     """The disk or the database has no room left."""
 
@@ -643,6 +656,15 @@ class EngineDead(NotAvailable):
     def __init__(self, cause: str) -> None:
         self.cause = cause
         super().__init__(f"the engine has died ({cause}); the daemon must be restarted")
+
+
+class GateStopped(NotAvailable):
+    """The speech gate is being stopped with its daemon."""
+
+    reason = "GATE_STOPPED"
+
+    def __init__(self) -> None:
+        super().__init__("the daemon is stopping, and its speech gate with it; send the call again")
 
 
 class DeviceLost(NotAvailable):
@@ -757,6 +779,16 @@ class BodyTooSlow(TooSlow):
     def __init__(self, limit_s: float) -> None:
         self.limit_s = limit_s
         super().__init__(f"the body was not complete after {limit_s:g} s; send it at once")
+
+
+class GateFailed(EngineFailed):
+    """The speech gate could not judge this audio; other calls are not concerned."""
+
+    reason = "GATE_FAILED"
+
+    def __init__(self, cause: str) -> None:
+        self.cause = cause
+        super().__init__(f"the speech gate could not judge this audio ({cause}); send it again")
 
 
 class BatchFailed(EngineFailed):

@@ -23,6 +23,9 @@ WINDOWS_WITHOUT_VARIANCE = Counter(
 LOUD_SAMPLES = Counter(
     "speakerd_loud_samples_total", "Samples of inference requests outside of [-1, 1]"
 )
+GATE_FRAMES = Counter(
+    "speakerd_gate_frames_total", "Frames of 32 ms judged by the speech gate's network"
+)
 BATCH_WINDOWS = Histogram(
     "speakerd_batch_windows",
     "Windows in one batch",

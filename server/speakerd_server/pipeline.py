@@ -11,7 +11,9 @@ from typing import Self
 from speakerd_server import metrics
 from speakerd_server.engine.engine import Engine
 from speakerd_server.errors import StreamIdle
-from speakerd_server.session import Session
+from speakerd_server.gate.frames import first_state
+from speakerd_server.gate.gate import Gate
+from speakerd_server.session import NOTHING, Session
 from speakerd_server.values import Float32, Step, Utterance, Window
 
 
@@ -45,6 +47,27 @@ class _Due:
 _Item = _Pending | _Due | BaseException | None
 
 
+class Judge:
+    """Has the frames of one signal judged, and remembers what the gate's network must.
+
+    Args:
+        gate: None where the session has none.
+    """
+
+    def __init__(self, gate: Gate | None) -> None:
+        self._gate, self._state = gate, first_state()
+
+    async def windows(self, session: Session, step: Step) -> Step:
+        """Give a step without frames to judge. Raises what the gate raises, and AudioTooLong."""
+        while step.gate_frames is not None:
+            if self._gate is None:
+                raise ValueError("a session with a speech gate needs one")
+            judged = self._gate.submit(step.gate_frames, self._state)
+            probabilities, self._state = await judged
+            step = session.absorb_gate(probabilities)
+        return step
+
+
 class Pipeline:
     """Reads chunks, has their windows embedded and tells what was heard.
 
@@ -64,9 +87,11 @@ class Pipeline:
         piece_bytes: int,
         windows_in_flight: int,
         idle_timeout_s: float | None = None,
+        gate: Gate | None = None,
     ) -> None:
         self._session = session
         self._engine = engine
+        self._judge = Judge(gate)
         self._chunks = chunks
         self._piece_bytes = piece_bytes
         self._idle_timeout_s = idle_timeout_s
@@ -146,7 +171,7 @@ class Pipeline:
                 await self._take_pieces(chunk)
             else:
                 step = session.push(chunk)
-                if step.windows or step.updates:
+                if step is not NOTHING:
                     await self._submit(step)
             if session.settled:
                 break
@@ -157,12 +182,13 @@ class Pipeline:
         for start in range(0, len(chunk), self._piece_bytes):
             await asyncio.sleep(0)
             step = self._session.push(chunk[start : start + self._piece_bytes])
-            if step.windows or step.updates:
+            if step is not NOTHING:
                 await self._submit(step)
 
     async def _submit(self, step: Step) -> None:
         self._working = True
         self._complete_at_s = asyncio.get_running_loop().time()
+        step = await self._judge.windows(self._session, step)
         for utterance in step.updates:
             await self._items.put(_Due(utterance, self._complete_at_s))
         for window in step.windows:

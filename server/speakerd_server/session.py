@@ -1,15 +1,21 @@
 """One signal as a pure state machine: bytes in, windows out, embeddings in, updates out.
 
-`push` and `end` give windows in signal order; `absorb_embedding` takes their embeddings back in
-that order. What comes out depends on the signal alone, neither on splits nor on timing.
+`push` and `end` give windows in signal order; with a speech gate they give frames to be judged, and
+`absorb_gate` gives the windows. `absorb_embedding` takes their embeddings back in that order. What
+comes out depends on the signal alone, neither on splits nor on timing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+import numpy as np
 
 from speakerd_server.audio.ingest import Ingest
 from speakerd_server.cards import Card
+from speakerd_server.gate.settings import SegmentRule
+from speakerd_server.gated_windows import NO_PROBABILITIES, Cut, GatedWindows
 from speakerd_server.score.running_mean import RunningMean
 from speakerd_server.values import AudioFormat, Encoding, Float32, Step, Utterance, Window
 from speakerd_server.windows.arithmetic import (
@@ -34,22 +40,27 @@ class SessionSettings:
     update_interval_samples: int = 0
     """Least audio between two updates; 0: an update for every window."""
     maximum_speech_samples: int | None = None
-    """The signal is cut exactly here, and what follows is ignored; None: never."""
+    """The speech is cut exactly here, and what follows is ignored; None: never."""
     maximum_signal_samples: int | None = None
     """A signal longer than this is refused with AudioTooLong; None: any length."""
+    gate: SegmentRule | None = None
+    """Which audio is speech; None: all of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """A window in the line of those that are to be counted, in signal order."""
+    """A window, or a stretch without one, in the line of those that are to be counted."""
 
-    index: int
-    end_samples: int
+    index: int | None
+    """Of the window; None: a stretch of signal in which none was completed."""
+    speech_samples: int
+    signal_samples: int
     has_voice: bool
     is_full: bool
 
 
-_NOTHING = Step()
+NOTHING = Step()
+"""What most chunks give."""
 
 
 class Session:
@@ -58,19 +69,21 @@ class Session:
     def __init__(self, settings: SessionSettings) -> None:
         card, audio_format = settings.card, settings.audio_format
         check_samples_per_chunk(settings.samples_per_chunk, card)
-        self._ingest = Ingest(audio_format, card.sample_rate_hz, settings.maximum_speech_samples)
-        limit = settings.maximum_signal_samples
-        if settings.samples_per_chunk == WHOLE_SIGNAL:
-            limit = min(limit or LONGEST_WINDOW_SAMPLES, LONGEST_WINDOW_SAMPLES)
-        self._slicer = Slicer(settings.samples_per_chunk, card.min_frames, limit)
+        self._limit = settings.maximum_signal_samples
+        self._gated = None if settings.gate is None else _gated(settings, settings.gate)
+        cut = settings.maximum_speech_samples if self._gated is None else None
+        self._ingest = Ingest(audio_format, card.sample_rate_hz, cut)
+        if self._gated is None and settings.samples_per_chunk == WHOLE_SIGNAL:
+            self._limit = min(self._limit or LONGEST_WINDOW_SAMPLES, LONGEST_WINDOW_SAMPLES)
+        self._slicer = Slicer(settings.samples_per_chunk, card.min_frames, self._limit)
         self._mean = RunningMean(card.dim)
         self._wire_rate_hz, self._model_rate_hz = audio_format.sample_rate_hz, card.sample_rate_hz
         self._update_interval_samples = settings.update_interval_samples
         self._line: list[_Place] = []
-        self._counted_samples = self._updated_samples = self._without_variance = 0
+        self._counted_samples = self._counted_speech = self._updated_samples = 0
+        self._without_variance = 0
         self._ended = False
         self._sample_bytes = audio_format.sample_bytes
-        self._limit = limit
         # Floats may be wrong, which the call must learn when they come; other bytes never are.
         self._holds = audio_format.encoding is not Encoding.FLOAT32LE
         self._held = bytearray()
@@ -79,54 +92,82 @@ class Session:
     @property
     def received_samples(self) -> int:
         """Whole wire samples taken so far, up to the cut."""
+        if self._gated is not None and self._gated.cut_at is not None:
+            return -(-self._gated.cut_at * self._wire_rate_hz // self._model_rate_hz)
         return (self._ingest.received_bytes + len(self._held)) // self._sample_bytes
 
     @property
     def settled(self) -> bool:
         """True once maximum_speech_samples is reached: audio that follows is ignored."""
-        return self._ingest.full
+        return self._ingest.full if self._gated is None else self._gated.cut_at is not None
 
     @property
     def utterance(self) -> Utterance:
         """What is known now; once `end` was called and every window absorbed, the final."""
         if self._ended and not self._line:
-            return self._known(self._slicer.samples, self.received_samples)
+            speech = self._slicer.samples if self._gated is None else self._gated.speech_samples
+            return self._known(speech, self.received_samples)
         return self._known_by_windows()
 
     def push(self, chunk: bytes) -> Step:
         """Take the next bytes. Raises AudioNotFinite, AudioOutOfRange and AudioTooLong.
 
         Bytes that cannot complete a window are kept as they are: decoding a window's at once costs
-        a fifth of decoding message by message.
+        a fifth of decoding message by message. Gives windows, or frames for `absorb_gate`.
         """
         if len(self._held) + len(chunk) < self._enough_bytes:
             self._held += chunk
-            return _NOTHING
-        full = self._slicer.push(self._ingested(chunk))
+            return NOTHING
+        samples = self._ingested(chunk)
+        if self._gated is not None:
+            return self._to_judge(self._gated.push(samples))
+        full = self._slicer.push(samples)
         self._enough_bytes = self._needed_bytes()
-        return self._step(full, []) if full else _NOTHING
+        return self._step(_cuts(full)) if full else NOTHING
 
     def end(self) -> Step:
-        """End the signal; gives its last window, and full ones that were held back.
+        """End the signal; gives its last window, and full ones that were held back, as `push` does.
 
         Raises AudioIncompleteSample, AudioTooLong, NoAudio and AudioTooShort.
         """
+        if self._gated is not None:
+            return self._end_gated(self._gated)
         full = self._slicer.push(self._ingested(b""))
         full += self._slicer.push(self._ingest.end())
         tail = self._slicer.end()
         self._ended = True
-        return self._step(full, tail)
+        return self._step([*_cuts(full), *_cuts(tail, is_full=False)])
+
+    def absorb_gate(self, probabilities: Float32) -> Step:
+        """Take float32[n], of the frames that are out; gives the windows that are full by them.
+
+        Raises AudioTooLong. ValueError where no gate was asked for.
+        """
+        if self._gated is None:
+            raise ValueError("this signal has no speech gate")
+        step = self._step(self._gated.absorb(probabilities))
+        self._enough_bytes = self._needed_bytes()
+        return step
 
     def absorb_embedding(self, window: Window, embedding: Float32) -> tuple[Utterance, ...]:
         """Add float32[dim] of the oldest window that is out; gives the updates due by it.
 
-        Its own comes first, then those of windows without variance that waited for it.
-        ValueError for any other window, which is a mistake of the caller.
+        Its own comes first, then those that waited for it. ValueError for any other window, which
+        is a mistake of the caller.
         """
         if not self._line or self._line[0].index != window.index:
             raise ValueError(f"window {window.index} is not the oldest one that is out")
         self._mean.add(embedding)
-        return (*self._count(self._line.pop(0)), *self._count_without_variance())
+        return (*self._count(self._line.pop(0)), *self._count_without_voice())
+
+    def _end_gated(self, gated: GatedWindows) -> Step:
+        rest = [] if self.settled else [self._ingested(b""), self._ingest.end()]
+        frames = gated.end(np.concatenate([NO_PROBABILITIES, *rest]))
+        self._ended = True
+        return self._to_judge(frames)
+
+    def _to_judge(self, frames: Float32) -> Step:
+        return Step(gate_frames=frames) if len(frames) else self.absorb_gate(NO_PROBABILITIES)
 
     def _ingested(self, chunk: bytes) -> Float32:
         """Decode what was held and a chunk."""
@@ -139,40 +180,55 @@ class Session:
         """Count the further bytes with which there is something to do."""
         if not self._holds:
             return 0
+        if self._gated is not None:
+            return self._ingest.bytes_until(self._gated.next_samples)
         needed_samples = self._slicer.next_samples
         if self._limit is not None:
             needed_samples = min(needed_samples, self._limit + 1)
         return self._ingest.bytes_until(needed_samples)
 
-    def _step(self, full: list[Window], tail: list[Window]) -> Step:
+    def _step(self, cuts: Iterable[Cut]) -> Step:
         voiced = []
-        for window in (*full, *tail):
-            has_voice = varies(window)
-            if has_voice:
-                voiced.append(window)
-            is_full = window not in tail
-            self._line.append(_Place(window.index, window.end_samples, has_voice, is_full))
-        return Step(windows=tuple(voiced), updates=self._count_without_variance())
+        for cut in cuts:
+            window = cut.window
+            if window is None:
+                place = _Place(None, self._speech_in_line, cut.signal_samples, False, True)
+            else:
+                has_voice = varies(window)
+                if has_voice:
+                    voiced.append(window)
+                place = _Place(
+                    window.index, window.end_samples, cut.signal_samples, has_voice, cut.is_full
+                )
+            self._line.append(place)
+        return Step(windows=tuple(voiced), updates=self._count_without_voice())
 
-    def _count_without_variance(self) -> tuple[Utterance, ...]:
+    @property
+    def _speech_in_line(self) -> int:
+        """Net speech of the windows so far, counted or out."""
+        return self._line[-1].speech_samples if self._line else self._counted_speech
+
+    def _count_without_voice(self) -> tuple[Utterance, ...]:
         updates: list[Utterance] = []
         while self._line and not self._line[0].has_voice:
-            self._without_variance += 1
+            self._without_variance += self._line[0].index is not None
             updates += self._count(self._line.pop(0))
         return tuple(updates)
 
     def _count(self, place: _Place) -> tuple[Utterance, ...]:
-        """Account for a window; its update is due by the audio's clock, never for the tail."""
-        self._counted_samples = place.end_samples
-        waited_samples = place.end_samples - self._updated_samples
+        """Account for a place; its update is due by the audio's clock, never for the tail."""
+        self._counted_speech = place.speech_samples
+        if place.index is not None:
+            self._counted_samples = place.signal_samples
+        waited_samples = place.signal_samples - self._updated_samples
         if not place.is_full or waited_samples < self._update_interval_samples:
             return ()
-        self._updated_samples = place.end_samples
+        self._updated_samples = place.signal_samples
         return (self._known_by_windows(),)
 
     def _known_by_windows(self) -> Utterance:
-        samples = self._counted_samples
-        return self._known(samples, samples * self._wire_rate_hz // self._model_rate_hz)
+        committed = self._counted_samples * self._wire_rate_hz // self._model_rate_hz
+        return self._known(self._counted_speech, committed)
 
     def _known(self, speech_samples: int, committed_samples: int) -> Utterance:
         return Utterance(
@@ -183,3 +239,18 @@ class Session:
             committed_samples=committed_samples,
             consistency=self._mean.consistency,
         )
+
+
+def _gated(settings: SessionSettings, rule: SegmentRule) -> GatedWindows:
+    return GatedWindows(
+        rule,
+        settings.samples_per_chunk,
+        settings.card,
+        maximum_speech_samples=settings.maximum_speech_samples,
+        maximum_signal_samples=settings.maximum_signal_samples,
+        maximum_whole_samples=LONGEST_WINDOW_SAMPLES,
+    )
+
+
+def _cuts(windows: list[Window], *, is_full: bool = True) -> list[Cut]:
+    return [Cut(window, is_full, window.end_samples) for window in windows]

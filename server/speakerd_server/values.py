@@ -94,14 +94,14 @@ class Window:
     """Samples of the signal, from its start, that this window and those before it account for."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Step:
     """What a session wants done after a chunk: frames for the speech gate, windows to embed."""
 
     windows: tuple[Window, ...] = ()
     """In signal order; those without variance are never among them."""
-    gate_frames: tuple[Float32, ...] = ()
-    """Empty while there is no speech gate."""
+    gate_frames: Float32 | None = None
+    """float32[n, 576], n > 0: to be judged before anything else; then there is nothing else."""
     updates: tuple[Utterance, ...] = ()
     """Updates made due by windows without variance; they come before anything in `windows`."""
 

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from speakerd.v1 import audio_pb2
 from speakerd.v1 import verification_pb2 as pb
 from support import wire
 from support.daemon import Daemon
@@ -25,6 +26,7 @@ pytestmark = [pytest.mark.accuracy, pytest.mark.timeout(600)]
 @pytest.fixture(scope="module")
 def scoring_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     names = [_domain(seconds, chunk) for seconds in (None, 4, 2, 1) for chunk in (-1, 32000)]
+    names += [f"gated-{seconds or 'all'}" for seconds in (None, 4, 2)]
     folder = tmp_path_factory.mktemp("accuracy")
     with Daemon(folder, f"--calls-domains=default,{','.join(names)}") as running:
         yield running
@@ -37,10 +39,8 @@ def scoring_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]
 def test_the_equal_error_rate_stays_under_its_bar(
     scoring_daemon: Daemon, middle_s: int | None, highest_rate: float, samples_per_chunk: int
 ) -> None:
-    audio = {name: _middle(eval_utterance(name), middle_s) for name in eval_ids()}
-    used = {name: pcm16(samples) for name, samples in audio.items() if samples is not None}
     domain = _domain(middle_s, samples_per_chunk)
-    scores = _all_scores(scoring_daemon, domain, used, samples_per_chunk)
+    scores = _all_scores(scoring_daemon, domain, _recordings(middle_s), samples_per_chunk)
     targets, nontargets = _by_label(scores)
     rate = equal_error_rate(targets, nontargets)
     print(  # noqa: T201 - shown with -s and in a failure
@@ -50,6 +50,30 @@ def test_the_equal_error_rate_stays_under_its_bar(
     assert len(targets) > 100
     assert len(nontargets) > 500
     assert rate <= highest_rate
+
+
+@pytest.mark.parametrize(("middle_s", "highest_rate"), [(None, 0.001), (4, 0.01), (2, 0.03)])
+def test_speech_alone_tells_speakers_apart_as_well(
+    scoring_daemon: Daemon, middle_s: int | None, highest_rate: float
+) -> None:
+    domain = f"gated-{middle_s or 'all'}"
+    scores = _all_scores(
+        scoring_daemon, domain, _recordings(middle_s), 32000, audio_pb2.SPEECH_GATE_ON
+    )
+    targets, nontargets = _by_label(scores)
+    rate = equal_error_rate(targets, nontargets)
+    print(  # noqa: T201 - shown with -s and in a failure
+        f"middle {middle_s} s, speech alone: EER {100 * rate:.3f} %"
+        f" ({len(targets)} target, {len(nontargets)} non-target)"
+    )
+    assert len(targets) > 100
+    assert len(nontargets) > 500
+    assert rate <= highest_rate
+
+
+def _recordings(middle_s: int | None) -> dict[str, bytes]:
+    audio = {name: _middle(eval_utterance(name), middle_s) for name in eval_ids()}
+    return {name: pcm16(samples) for name, samples in audio.items() if samples is not None}
 
 
 def _domain(middle_s: int | None, samples_per_chunk: int) -> str:
@@ -68,7 +92,11 @@ def _middle(samples: Float32, seconds: int | None) -> Float32 | None:
 
 
 def _all_scores(
-    daemon: Daemon, domain: str, audio: dict[str, bytes], samples_per_chunk: int
+    daemon: Daemon,
+    domain: str,
+    audio: dict[str, bytes],
+    samples_per_chunk: int,
+    gate: audio_pb2.SpeechGate.ValueType = audio_pb2.SPEECH_GATE_OFF,
 ) -> dict[tuple[str, str], float]:
     with wire.connected(daemon.address) as stubs, ThreadPoolExecutor(4) as pool:
 
@@ -80,6 +108,7 @@ def _all_scores(
                 domain=domain,
                 samples_per_chunk=samples_per_chunk,
                 minimum_net_speech=Duration(),
+                speech_gate=gate,
             )
 
         def search(name: str) -> dict[tuple[str, str], float]:
@@ -88,6 +117,8 @@ def _all_scores(
                 audio_format=wire.PCM16,
                 samples_per_chunk=samples_per_chunk,
                 whole_domain=pb.WholeDomain(top_k=100),
+                policy=pb.Policy(minimum_net_speech=Duration()),
+                speech_gate=gate,
             )
             request = pb.VerifyRequest(config=config, audio=audio[name])
             result = stubs.verification.Verify(request, timeout=wire.DEADLINE_S).result

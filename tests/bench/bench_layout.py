@@ -77,7 +77,7 @@ def messages() -> dict[str, Side]:
 
 def cost_us(address: str, pid: int) -> float:
     pace = Pace(
-        message=MESSAGE,
+        messages=(MESSAGE,),
         message_s=MESSAGE_S,
         config=pb.VerificationConfig(audio_format=MULAW, speaker_id="load"),
         last_message_of_window=of_daemon,

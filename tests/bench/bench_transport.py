@@ -124,7 +124,7 @@ def _start(name: str, core: int, folder: Path, last_message: Callable[[int], int
 
 def _load(server: Server, streams: int, seconds: float) -> Load:
     pace = Pace(
-        message=MESSAGE,
+        messages=(MESSAGE,),
         message_s=MESSAGE_S,
         config=pb.VerificationConfig(audio_format=MULAW, speaker_id=SPEAKER),
         last_message_of_window=server.last_message_of_window,

@@ -15,18 +15,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
-import numpy.typing as npt
 from speakerd_server.cards import Card
 from speakerd_server.engine.onnxruntime_cpu import OnnxRuntimeCpu
 from speakerd_server.models.bundle import load_bundle, shipped_bundle
-from speakerd_server.values import Float32
-from speakerd_server.windows.slicer import Slicer
+from support.cut_trials import LENGTHS_S, Embeddings, embed, middle, percent, scores
 from support.error_rates import equal_error_rate
-from support.shared import shared_path
-from support.speech import RATE_HZ, eval_ids, eval_utterance
-
-Float64 = npt.NDArray[np.float64]
-LENGTHS_S = (1, 2, 4, None)
+from support.speech import eval_ids, eval_utterance
 
 
 def main() -> None:
@@ -52,27 +46,9 @@ def main() -> None:
     print(json.dumps(result))
 
 
-def middle(samples: Float32, seconds: int | None) -> Float32 | None:
-    """Cut the middle out; None where the utterance is shorter."""
-    if seconds is None:
-        return samples
-    start = (samples.size - seconds * RATE_HZ) // 2
-    return samples[start : start + seconds * RATE_HZ] if start >= 0 else None
-
-
-def embed(backend: OnnxRuntimeCpu, samples: Float32, card: Card) -> Float64:
-    """Give the utterance embedding float64[dim], normalised to length 1."""
-    slicer = Slicer(card.samples_per_chunk, card.min_frames)
-    windows = [*slicer.push(samples), *slicer.end()]
-    embeddings = [backend.embed(window.pcm[None], window.rows[None])[0] for window in windows]
-    mean: Float64 = np.mean(embeddings, axis=0, dtype=np.float64)
-    normalised: Float64 = mean / np.linalg.norm(mean)
-    return normalised
-
-
-def row(speech: str, embeddings: dict[str, Float64], card: Card) -> dict[str, object]:
+def row(speech: str, embeddings: Embeddings, card: Card) -> dict[str, object]:
     """Count errors in percent, as a card names them, and show where the scores lie."""
-    same, other = scores(embeddings)
+    same, other = scores(embeddings, embeddings)
     accept_at, reject_below = card.accept_at or 0.5, card.reject_below or 0.4
     return {
         "speech": speech,
@@ -86,20 +62,6 @@ def row(speech: str, embeddings: dict[str, Float64], card: Card) -> dict[str, ob
         "same_speaker_lowest": round(float(same.min()), 3),
         "other_speaker_highest": round(float(other.max()), 3),
     }
-
-
-def scores(embeddings: dict[str, Float64]) -> tuple[Float64, Float64]:
-    """Give the cosines of the pairs of one speaker and of two."""
-    by_label: dict[str, list[float]] = {"target": [], "nontarget": []}
-    for line in shared_path("data/trials/all_pairs.txt").read_text().splitlines():
-        enrolled, test, label = line.split()
-        if enrolled in embeddings and test in embeddings:
-            by_label[label].append(float(embeddings[enrolled] @ embeddings[test]))
-    return np.array(by_label["target"]), np.array(by_label["nontarget"])
-
-
-def percent(rate: float) -> float:
-    return round(100 * rate, 2)
 
 
 if __name__ == "__main__":

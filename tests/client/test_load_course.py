@@ -47,6 +47,7 @@ def test_the_config_says_what_the_plan_says() -> None:
         model="campplus/1",
         samples_per_chunk=48_000,
         update_interval_s=2.5,
+        speech_gate=False,
         policy=Policy(maximum_speech_s=6.0),
     )
     plan = LivePlan(ADDRESS, speaker_id="alice", options=options)

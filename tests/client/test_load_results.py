@@ -16,7 +16,7 @@ from speakerd_client.results import CallSettings, ModelIdentity, Policy
 TRACKS = tracks_of([], synthetic_s=0.1)
 PLAN = LivePlan("127.0.0.1:1", streams=4)
 SETTINGS = CallSettings(
-    "a", "default", ModelIdentity("campplus", "1", "x"), 32_000, 16_000, Policy(), 0.0
+    "a", "default", ModelIdentity("campplus", "1", "x"), 32_000, 16_000, Policy(), 0.0, False
 )
 
 

@@ -28,6 +28,7 @@ def opened(
         model_sample_rate_hz=MODEL_HZ,
         policy=Policy(maximum_speech_s=most_s),
         update_interval_s=interval_s,
+        speech_gate=False,
     )
 
 

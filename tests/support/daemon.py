@@ -32,7 +32,10 @@ class DaemonFailed(Exception):
 
 
 class Daemon:
-    """`speakerd serve`, or a program with the same flags, with ports and a store of its own."""
+    """`speakerd serve`, or a program with the same flags, with ports and a store of its own.
+
+    The speech gate is off unless a flag sets it: most tests are about all of the audio they send.
+    """
 
     def __init__(
         self,
@@ -49,6 +52,7 @@ class Daemon:
             "--server-metrics-address": "127.0.0.1:0",
             "--kserve-http-address": "127.0.0.1:0",
             "--store-path": str(self.store),
+            "--gate-enabled": "false",
         }
         chosen = [f"{k}={v}" for k, v in defaults.items() if not _names(flags, k)]
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop

@@ -44,10 +44,10 @@ class Load:
 class Pace:
     """How live streams send."""
 
-    message: bytes
-    """Audio of one message."""
+    messages: Sequence[bytes]
+    """Audio of the messages, which are sent in turns; streams begin at different ones."""
     message_s: float
-    """Seconds of audio in it."""
+    """Seconds of audio in each."""
     config: pb.VerificationConfig
     """First request of every stream."""
     last_message_of_window: Callable[[int], int]
@@ -98,7 +98,8 @@ async def _live(
     )()
     sent_at: list[float] = []
     reader = asyncio.create_task(_read(call, pace, load, sent_at, counted))
-    request = pb.StreamVerifyRequest(audio=pace.message)
+    requests = [pb.StreamVerifyRequest(audio=message) for message in pace.messages]
+    first = round(phase * len(requests))
     try:
         await call.write(pb.StreamVerifyRequest(config=pace.config))
         begin = time.perf_counter()
@@ -107,7 +108,7 @@ async def _live(
             if wait_s > 0:
                 await asyncio.sleep(wait_s)
             sent_at.append(time.perf_counter())
-            await call.write(request)
+            await call.write(requests[(first + number) % len(requests)])
             load.messages += 1
         await call.done_writing()
         await reader

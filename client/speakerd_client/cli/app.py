@@ -74,6 +74,7 @@ def enroll(
     address: options.Address = options.ADDRESS,
     domain: options.Domain = "",
     samples_per_chunk: options.SamplesPerChunk = None,
+    gate: options.Gate = None,
     minimum_speech: options.NeededSpeech = None,
     name: Annotated[str | None, typer.Option("--name", help="New display name.")] = None,
     channel: options.Channel = None,
@@ -96,6 +97,7 @@ def enroll(
                     audio.format,
                     domain=domain,
                     samples_per_chunk=samples_per_chunk,
+                    speech_gate=gate,
                     minimum_speech_s=minimum_speech,
                     display_name=name,
                 )
@@ -122,6 +124,7 @@ def verify(
     address: options.Address = options.ADDRESS,
     domain: options.Domain = "",
     samples_per_chunk: options.SamplesPerChunk = None,
+    gate: options.Gate = None,
     accept_at: options.AcceptAt = None,
     scale: options.Scale = None,
     minimum_speech: options.MinimumSpeech = None,
@@ -152,6 +155,7 @@ def verify(
             wire_format,
             domain=domain,
             samples_per_chunk=samples_per_chunk,
+            speech_gate=gate,
             policy=options.policy_of(scale, accept_at, minimum_speech),
         )
         final = follow(updates, speaker_id, Console(), in_json)
@@ -167,6 +171,7 @@ def identify(
     address: options.Address = options.ADDRESS,
     domain: options.Domain = "",
     samples_per_chunk: options.SamplesPerChunk = None,
+    gate: options.Gate = None,
     accept_at: options.AcceptAt = None,
     scale: options.Scale = None,
     minimum_speech: options.MinimumSpeech = None,
@@ -183,6 +188,7 @@ def identify(
             update_interval_s=_ONE_UPDATE_S,
             domain=domain,
             samples_per_chunk=samples_per_chunk,
+            speech_gate=gate,
             policy=options.policy_of(scale, accept_at, minimum_speech),
         )
         result = last(updates)

@@ -69,6 +69,13 @@ RawRate = Annotated[
     int | None,
     typer.Option("--rate", min=1, help="Hz of raw audio on standard input.  [default: 16000]"),
 ]
+Gate = Annotated[
+    bool | None,
+    typer.Option(
+        "--gate/--no-gate",
+        help="Hear speech alone, or all audio.  [default: as the daemon is set]",
+    ),
+]
 ModelName = Annotated[
     str, typer.Option("--model", help="NAME or NAME/VERSION; empty: the daemon's default.")
 ]

@@ -12,7 +12,7 @@ from speakerd_server.calls.models import LoadedModel
 from speakerd_server.calls.networks import takes_features
 from speakerd_server.calls.serving import Serving
 from speakerd_server.errors import FieldInvalid
-from speakerd_server.pipeline import Heard, Pipeline, drop
+from speakerd_server.pipeline import Heard, Judge, Pipeline, drop
 from speakerd_server.session import Session, SessionSettings
 from speakerd_server.values import AudioFormat, Float32, Window
 from speakerd_server.windows.arithmetic import check_samples_per_chunk
@@ -34,13 +34,15 @@ class Hearing:
     """At the model's rate: the signal is cut there."""
     maximum_signal_s: float | None = None
     """Longer audio ends with AudioTooLong."""
+    gated: bool = False
+    """Whether speech alone is heard."""
 
     @property
     def model_rate_hz(self) -> int:
         """Samples per second of the model."""
         return self.model.card.sample_rate_hz
 
-    def session(self) -> Session:
+    def session(self, serving: Serving) -> Session:
         """Begin one signal."""
         rate_hz = self.model_rate_hz
         limit_s = self.maximum_signal_s
@@ -52,6 +54,7 @@ class Hearing:
                 update_interval_samples=round(self.update_interval_s * rate_hz),
                 maximum_speech_samples=self.maximum_speech_samples,
                 maximum_signal_samples=None if limit_s is None else round(limit_s * rate_hz),
+                gate=serving.gate_rule if self.gated else None,
             )
         )
 
@@ -66,12 +69,13 @@ class Hearing:
     def live(self, serving: Serving, chunks: AsyncIterator[bytes]) -> Pipeline:
         """Hear a call that goes on."""
         return Pipeline(
-            self.session(),
+            self.session(serving),
             self.model.engine,
             chunks,
             piece_bytes=self.audio_format.bytes_per_second,
             windows_in_flight=serving.settings.windows_in_flight,
             idle_timeout_s=serving.settings.idle_timeout_s,
+            gate=serving.gate,
         )
 
     @property
@@ -86,12 +90,14 @@ class Hearing:
         What a pipeline does for a call that goes on needs a task of its own; here all bytes are
         there, so that embeddings are waited for only when as many windows are out as may.
         """
-        session, limit = self.session(), serving.settings.windows_in_flight
+        session, limit = self.session(serving), serving.settings.windows_in_flight
+        judge = Judge(serving.gate)
         out: deque[tuple[Window, asyncio.Future[Float32]]] = deque(maxlen=limit)
         pieces = _pieces(content, self._piece_bytes)
         try:
             for piece in pieces:
                 step = session.push(piece) if piece is not None else session.end()
+                step = await judge.windows(session, step)
                 for window in step.windows:
                     if len(out) == limit:
                         await _absorb(session, out)

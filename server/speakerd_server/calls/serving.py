@@ -12,6 +12,8 @@ from speakerd_server.calls.models import LoadedModel, Models
 from speakerd_server.calls.places import Places
 from speakerd_server.calls.sessions import Sessions
 from speakerd_server.errors import DomainUnknown, EngineBusy
+from speakerd_server.gate.gate import Gate
+from speakerd_server.gate.settings import GateSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +66,23 @@ class Serving:
         settings: CallSettings,
         places: Places | None = None,
         sessions: Sessions | None = None,
+        gate: Gate | None = None,
+        gate_settings: GateSettings | None = None,
     ) -> None:
         self.models = models
         self.enrolments = enrolments
         self.settings = settings
         self.places = settings.places() if places is None else places
         self.sessions = Sessions() if sessions is None else sessions
+        self.gate = gate
+        """None: no call can ask for speech alone."""
+        self._gate_settings = gate_settings or GateSettings(enabled=False)
+        self.gate_rule = self._gate_settings.rule
         self.started_unix_s = time.time()
+
+    def gated(self, wanted: bool | None) -> bool:
+        """Tell whether a call hears speech alone, by what it wants; None: as it is set."""
+        return self._gate_settings.enabled if wanted is None else wanted
 
     def domain(self, name: str) -> str:
         """Give the domain a request means; raises DomainUnknown."""

@@ -40,6 +40,13 @@ class GraphBuilder:
         self._nodes.append(node)
         return output
 
+    def ops(self, op_type: str, inputs: Sequence[str], count: int, **attributes: Any) -> list[str]:
+        """Add a node with several outputs and give their names; "" is an input left out."""
+        outputs = [self._name(op_type) for _ in range(count)]
+        node = helper.make_node(op_type, list(inputs), outputs, name=outputs[0], **attributes)
+        self._nodes.append(node)
+        return outputs
+
     def constant(self, array: NDArray[Any], name: str = "") -> str:
         """Add an array as it is and give its name."""
         name = name or self._name("constant")

@@ -12,6 +12,8 @@ from speakerd_server.calls.administration import ModelState, ServerState
 from speakerd_server.calls.models import LoadedModel, Models
 from speakerd_server.calls.serving import Serving
 from speakerd_server.calls.sessions import LiveSession, Sessions
+from speakerd_server.gate.batcher import SpeechGate
+from speakerd_server.gate.network import GateNetwork
 from speakerd_server.processes.entry import Ask
 from speakerd_server.processes.messages import (
     AdminCall,
@@ -48,6 +50,7 @@ class WorkerProcess:
         paths = {name: where.engine(name) for name in where.engines}
         self._engines = Engines(paths, settings.engine)
         self._engines.open()
+        self._gate = SpeechGate(GateNetwork(), settings.gate.pending_frames)
         counts = memoryview(mmap.mmap(begin.counts, os.fstat(begin.counts).st_size)).cast("q")
         self._serving = Serving(
             self._models,
@@ -55,6 +58,8 @@ class WorkerProcess:
             settings.calls,
             settings.calls.places(counts, begin.number),
             Sessions(begin.number),
+            self._gate,
+            settings.gate,
         )
         self._server = Doors(
             self._serving,
@@ -89,6 +94,7 @@ class WorkerProcess:
         """End the calls that still go on."""
         await self._server.stop()
         await self._engines.close()
+        await self._gate.stop()
         await self._enrolments.close()
 
     def _take_over(self, now: ModelsNow) -> Uses:

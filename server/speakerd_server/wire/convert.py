@@ -70,6 +70,23 @@ def audio_format(message: audio_pb2.AudioFormat) -> AudioFormat:
     return result
 
 
+def speech_gate(message: audio_pb2.SpeechGate.ValueType) -> bool | None:
+    """Read whether speech alone is heard; None: unset. Raises FieldInvalid."""
+    match message:
+        case audio_pb2.SPEECH_GATE_UNSPECIFIED:
+            return None
+        case audio_pb2.SPEECH_GATE_ON:
+            return True
+        case audio_pb2.SPEECH_GATE_OFF:
+            return False
+    raise FieldInvalid("speech_gate", f"{message} is none; use ON or OFF, or leave it unset")
+
+
+def wire_gate(gated: bool) -> audio_pb2.SpeechGate.ValueType:
+    """Give whether speech alone is heard."""
+    return audio_pb2.SPEECH_GATE_ON if gated else audio_pb2.SPEECH_GATE_OFF
+
+
 def target(config: verification_pb2.VerificationConfig) -> Target:
     """Read whom the voice may be."""
     match config.WhichOneof("target"):

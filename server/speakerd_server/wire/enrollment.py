@@ -43,6 +43,7 @@ class _Enrolling:
             model=convert.identity(hearing.model.card.identity),
             samples_per_chunk=hearing.samples_per_chunk,
             minimum_net_speech=convert.duration_of_seconds(self.enrolment.minimum_speech_s),
+            speech_gate=convert.wire_gate(hearing.gated),
         )
 
     def session(self) -> dict[str, Any]:
@@ -229,6 +230,7 @@ class EnrollmentService(enrollment_pb2_grpc.EnrollmentServiceServicer):
             audio_format=convert.audio_format(config.audio_format),
             samples_per_chunk=window_length(model, wanted),
             maximum_signal_s=edge.UNARY_AUDIO_S,
+            gated=self._serving.gated(convert.speech_gate(config.speech_gate)),
         )
         enrolment = Enrolment(self._serving, domain, config.speaker_id, name, hearing, minimum_s)
         await enrolment.check()

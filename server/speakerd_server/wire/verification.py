@@ -70,6 +70,7 @@ class _Verification:
             model_sample_rate_hz=rate_hz,
             policy=convert.wire_policy(self.policy, rate_hz),
             update_interval=convert.duration_of_seconds(self.hearing.update_interval_s),
+            speech_gate=convert.wire_gate(self.hearing.gated),
         )
 
 
@@ -236,12 +237,16 @@ class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
     ) -> Hearing:
         audio_format: AudioFormat = convert.audio_format(format_message)
         wanted = request.samples_per_chunk if request.HasField("samples_per_chunk") else None
+        gated = convert.speech_gate(request.speech_gate)
+        if gated is None and isinstance(request, pb.EmbedRequest):
+            gated = False  # embeddings are the seed runtime's unless something else is asked for
         return Hearing(
             model=model,
             audio_format=audio_format,
             samples_per_chunk=window_length(model, wanted),
             update_interval_s=update_interval_s,
             maximum_speech_samples=maximum_speech_samples,
+            gated=self._serving.gated(gated),
         )
 
     async def _recording(

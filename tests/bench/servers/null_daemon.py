@@ -58,6 +58,7 @@ def main() -> None:
         "store.path": sys.argv[1],
         "calls.maximum_streams": 100_000,
         "engine.workers": 1,
+        "gate.enabled": False,
         "logs.level": "warning",
     }
     settings = config.load(flags=flags)
