@@ -1,7 +1,8 @@
 """The speakerd SDK: live speaker verification in plain Python values.
 
-`AsyncClient` and `Client` (blocking) talk to a daemon; `read_audio`, `read_wav`, `read_wav_scp` and
-`pace` bring audio to it; results are frozen dataclasses; failures are the tree of `SpeakerdError`.
+`AsyncClient` and `Client` (blocking) talk to a daemon; `read_audio`, `read_file`, `read_wav`,
+`read_wav_scp` and `pace` bring audio to it; results are frozen dataclasses; failures are the tree
+of `SpeakerdError`.
 """
 
 from speakerd_client.admin_records import (
@@ -16,7 +17,16 @@ from speakerd_client.admin_records import (
     ModelStatus,
     ServerInfo,
 )
-from speakerd_client.audio import Audio, AudioFormat, Encoding, read_audio, read_wav
+from speakerd_client.audio import (
+    Audio,
+    AudioFile,
+    AudioFormat,
+    Container,
+    Encoding,
+    read_audio,
+    read_file,
+    read_wav,
+)
 from speakerd_client.blocking import BlockingCall, Client
 from speakerd_client.calls import EnrollmentCall, VerificationCall
 from speakerd_client.client import AsyncClient
@@ -41,6 +51,7 @@ from speakerd_client.errors import (
 from speakerd_client.extracting import ExtractedRecording
 from speakerd_client.kaldi import ListedRecording, read_wav_scp
 from speakerd_client.records import (
+    Duplicate,
     EnrollFeedback,
     Enrollment,
     EnrollmentProgress,
@@ -51,6 +62,7 @@ from speakerd_client.records import (
     SpeakerState,
 )
 from speakerd_client.results import (
+    Band,
     CallSettings,
     Comparison,
     Decision,
@@ -58,6 +70,8 @@ from speakerd_client.results import (
     Everyone,
     ModelIdentity,
     Policy,
+    Quality,
+    QualityLimits,
     Score,
     ScoreScale,
     SpeakerScore,
@@ -68,18 +82,22 @@ from speakerd_client.source import pace
 __all__ = [
     "AsyncClient",
     "Audio",
+    "AudioFile",
     "AudioFileError",
     "AudioFormat",
+    "Band",
     "BatchSize",
     "BlockingCall",
     "CallEnded",
     "CallSettings",
     "Client",
     "Comparison",
+    "Container",
     "DaemonProcess",
     "Decision",
     "DeviceWork",
     "DrainState",
+    "Duplicate",
     "Embedding",
     "Encoding",
     "EnrollFeedback",
@@ -108,6 +126,8 @@ __all__ = [
     "NotReachable",
     "OutputUnusable",
     "Policy",
+    "Quality",
+    "QualityLimits",
     "Recording",
     "Score",
     "ScoreScale",
@@ -123,6 +143,7 @@ __all__ = [
     "VerificationCall",
     "pace",
     "read_audio",
+    "read_file",
     "read_wav",
     "read_wav_scp",
 ]

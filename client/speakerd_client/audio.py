@@ -39,12 +39,16 @@ _WAV_ENCODINGS = {
 
 @dataclass(frozen=True, slots=True)
 class AudioFormat:
-    """How audio bytes are to be read: always one channel."""
+    """How audio bytes are to be read; one channel is heard."""
 
     encoding: Encoding = Encoding.PCM16LE
     """How one sample is written."""
     sample_rate_hz: int = 16000
     """Samples per second, 8000 to 48000."""
+    channels: int = 1
+    """Channels whose samples take turns: 1 or 2."""
+    channel: int | None = None
+    """Which one is heard, from 1; of two it must be chosen."""
 
     def __post_init__(self) -> None:
         """Raise TypeError or ValueError for what cannot be a format."""
@@ -52,16 +56,27 @@ class AudioFormat:
         require(self.sample_rate_hz, int, "sample_rate_hz", "a whole number of Hz such as 8000")
         if self.sample_rate_hz < 1:
             raise ValueError(f"sample_rate_hz must be above 0, not {self.sample_rate_hz}")
+        if self.channels not in (1, 2):
+            raise ValueError(f"channels must be 1 or 2, not {self.channels}")
+        if self.channel is None and self.channels == 2:
+            raise ValueError("of two channels one must be chosen: channel=1 or channel=2")
+        if self.channel is not None and not 1 <= self.channel <= self.channels:
+            raise ValueError(f"channel must be 1 to {self.channels}, not {self.channel}")
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of one sample of every channel."""
+        return self.encoding.sample_bytes * self.channels
 
     @property
     def bytes_per_second(self) -> int:
         """Bytes of one second of audio."""
-        return self.sample_rate_hz * self.encoding.sample_bytes
+        return self.sample_rate_hz * self.frame_bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Audio:
-    """A whole recording in memory, one channel."""
+    """A whole recording in memory."""
 
     content: bytes
     """The samples, in `format`."""
@@ -81,9 +96,59 @@ class Audio:
     def pieces(self, piece_ms: int = 100) -> Iterator[bytes]:
         """Give the audio in pieces of `piece_ms`, whole samples each, as a call would bring it."""
         samples = max(1, self.format.sample_rate_hz * piece_ms // 1000)
-        step_bytes = samples * self.format.encoding.sample_bytes
+        step_bytes = samples * self.format.frame_bytes
         for start in range(0, len(self.content), step_bytes):
             yield self.content[start : start + step_bytes]
+
+
+class Container(enum.Enum):
+    """A kind of file that says itself what is in it."""
+
+    WAV = "wav"
+    FLAC = "flac"
+    OGG_OPUS = "ogg_opus"
+
+
+_MARKS = ((b"RIFF", Container.WAV), (b"fLaC", Container.FLAC), (b"OggS", Container.OGG_OPUS))
+
+
+@dataclass(frozen=True, slots=True)
+class AudioFile:
+    """A recording as a file, which the daemon decodes: for calls that send it whole."""
+
+    content: bytes
+    """All of the file."""
+    container: Container
+    """What kind it is."""
+    channel: int | None = None
+    """Which of two channels is heard, 1 or 2; None: it has one."""
+
+    def __post_init__(self) -> None:
+        """Raise TypeError or ValueError for what cannot be a file."""
+        require(self.content, bytes, "content", "bytes")
+        require(self.container, Container, "container", "a Container such as Container.FLAC")
+        if self.channel not in (None, 1, 2):
+            raise ValueError(f"channel must be 1, 2 or None, not {self.channel}")
+
+
+def read_file(path: str | Path, channel: int | None = None) -> AudioFile:
+    """Read a WAV, FLAC or Ogg/Opus file as it is.
+
+    Args:
+        path: The file.
+        channel: Which of two channels is heard, 1 or 2.
+
+    Raises:
+        AudioFileError: The file is missing or none of these.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise AudioFileError(f"{path}: {error.strerror or error}") from error
+    for mark, container in _MARKS:
+        if content.startswith(mark):
+            return AudioFile(content, container, channel)
+    raise AudioFileError(f"{path}: neither WAV nor FLAC nor Ogg/Opus; use read_audio")
 
 
 def read_wav(path: str | Path, channel: int | None = None) -> Audio:

@@ -19,7 +19,7 @@ from speakerd.v1 import (
 )
 
 from speakerd_client import administration, convert, extracting
-from speakerd_client.audio import Audio, AudioFormat
+from speakerd_client.audio import AudioFormat
 from speakerd_client.calls import EnrollmentCall, StreamCall, VerificationCall, exchange
 from speakerd_client.checks import require, require_address
 from speakerd_client.ending import task_is_cancelled
@@ -32,6 +32,7 @@ from speakerd_client.requests import (
     ModelOptions,
     Target,
     VerifyOptions,
+    Whole,
     check_whole,
     compare_request,
     embed_request,
@@ -106,19 +107,19 @@ class AsyncClient:
             await self._open_channel.close()
 
     async def verify(
-        self, target: Target, audio: Audio, **options: Unpack[VerifyOptions]
+        self, target: Target, audio: Whole, **options: Unpack[VerifyOptions]
     ) -> Verification:
         """Verify one whole recording of at most 10 minutes against `target`."""
         check_whole(audio, advice=f"use verify_stream, or {_OR_SHORTER}")
         with sendable():
-            config = verification_config(target, audio.format, **options)
+            config = verification_config(target, audio, **options)
             request = verification_pb2.VerifyRequest(config=config, audio=audio.content)
         response = await self._unary(self._verification.Verify, request)
         settings = convert.call_settings(response.settings)
         return convert.verification(response.result, settings, is_final=True)
 
     async def compare(
-        self, first: Audio, second: Audio, **options: Unpack[CompareOptions]
+        self, first: Whole, second: Whole, **options: Unpack[CompareOptions]
     ) -> Comparison:
         """Compare two recordings; nothing is stored."""
         check_whole(first, second, advice=_OR_SHORTER)
@@ -126,7 +127,7 @@ class AsyncClient:
             request = compare_request(first, second, **options)
         return convert.comparison(await self._unary(self._verification.Compare, request))
 
-    async def embed(self, audio: Audio, **options: Unpack[ModelOptions]) -> Embedding:
+    async def embed(self, audio: Whole, **options: Unpack[ModelOptions]) -> Embedding:
         """Give the embedding of one recording; nothing is stored."""
         check_whole(audio, advice=_OR_SHORTER)
         with sendable():
@@ -136,12 +137,12 @@ class AsyncClient:
     extract = extracting.extract
 
     async def enroll(
-        self, speaker_id: str, audio: Audio, **options: Unpack[EnrollOptions]
+        self, speaker_id: str, audio: Whole, **options: Unpack[EnrollOptions]
     ) -> Enrollment:
         """Add one whole recording to a speaker, who is created where new."""
         check_whole(audio, advice=f"use enroll_stream for up to 10 minutes, or {_OR_SHORTER}")
         with sendable():
-            config = enrollment_config(speaker_id, audio.format, **options)
+            config = enrollment_config(speaker_id, audio, **options)
             request = enrollment_pb2.EnrollSpeakerRequest(config=config, audio=audio.content)
         response = await self._unary(self._enrollment.EnrollSpeaker, request)
         settings = convert.enrollment_settings(response.settings)

@@ -66,7 +66,29 @@ def policy(message: verification_pb2.Policy) -> results.Policy:
         maximum_speech_s=seconds(message.maximum_net_speech)
         if message.HasField("maximum_net_speech")
         else None,
+        quality=results.QualityLimits(
+            message.quality.minimum_snr_db,
+            message.quality.maximum_clipping_share,
+            message.quality.minimum_level_dbfs,
+        )
+        if message.HasField("quality")
+        else None,
     )
+
+
+def band(value: int) -> results.Band | None:
+    """How much of the spectrum audio carries."""
+    if value == audio_pb2.BAND_UNSPECIFIED:
+        return None
+    return results.Band[name_of(audio_pb2.Band.items(), value, "BAND_")]
+
+
+def quality(message: audio_pb2.AudioQuality) -> results.Quality | None:
+    """How good audio is; None: not known."""
+    if not message.HasField("level_dbfs"):
+        return None
+    snr_db = message.snr_db if message.HasField("snr_db") else None
+    return results.Quality(snr_db, message.clipping_share, message.level_dbfs)
 
 
 def call_settings(message: verification_pb2.EffectiveSettings) -> results.CallSettings:
@@ -106,6 +128,8 @@ def verification(
         windows_without_variance=message.windows_without_variance,
         committed_samples=message.committed_samples,
         speakers_compared=message.speakers_compared,
+        band=band(message.band),
+        quality=quality(message.quality),
         settings=settings,
     )
 
@@ -130,6 +154,8 @@ def embedding(message: verification_pb2.EmbedResponse) -> results.Embedding:
         window_count=message.window_count,
         windows_without_variance=message.windows_without_variance,
         net_speech_s=seconds(message.net_speech),
+        band=band(message.band),
+        quality=quality(message.quality),
         model=model_identity(message.model),
     )
 
@@ -178,6 +204,13 @@ def enrollment_progress(message: enrollment_pb2.EnrollmentProgress) -> records.E
         feedback=feedback(message.feedback),
         net_speech_s=seconds(message.net_speech),
         window_count=message.window_count,
+        window_consistency=message.window_consistency,
+        recording_consistency=message.recording_consistency
+        if message.HasField("recording_consistency")
+        else None,
+        band=band(message.band),
+        quality=quality(message.quality),
+        reason=message.reason,
     )
 
 
@@ -192,6 +225,9 @@ def enrollment(
         recording_consistency=consistency if message.HasField("recording_consistency") else None,
         feedback=feedback(message.feedback),
         reason=message.reason,
+        duplicates=tuple(
+            records.Duplicate(each.speaker_id, each.cosine) for each in message.duplicates
+        ),
         settings=settings,
     )
 

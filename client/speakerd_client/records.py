@@ -10,7 +10,7 @@ import enum
 from dataclasses import dataclass
 from datetime import datetime
 
-from speakerd_client.results import ModelIdentity
+from speakerd_client.results import Band, ModelIdentity, Quality
 
 
 class SpeakerState(enum.Enum):
@@ -31,9 +31,15 @@ class EnrollFeedback(enum.Enum):
     TOO_SHORT = "too_short"
     """More speech is needed."""
     NO_VOICE = "no_voice"
-    """Nothing varies in the audio: a muted microphone, perhaps."""
+    """No voice in the audio: a muted microphone, perhaps."""
     LOW_CONSISTENCY = "low_consistency"
-    """The recording is unlike the speaker's others, or unlike itself: two people, perhaps."""
+    """Sent by older daemons: one of the last two."""
+    POOR_AUDIO = "poor_audio"
+    """Too noisy, clipped, or too quiet."""
+    DIFFERENT_SPEAKER = "different_speaker"
+    """The recording is unlike the speaker's earlier ones."""
+    MULTIPLE_SPEAKERS = "multiple_speakers"
+    """The recording is unlike itself: several people, perhaps."""
     OTHER = "other"
 
 
@@ -117,6 +123,26 @@ class EnrollmentProgress:
     """Net speech so far."""
     window_count: int
     """Windows averaged so far."""
+    window_consistency: float
+    """Cosine in [-1, 1]: mean over the windows of the cosine to their mean."""
+    recording_consistency: float | None
+    """Cosine in [-1, 1] to the speaker's earlier voiceprint; None: none yet."""
+    band: Band | None
+    """How much of the spectrum the audio carries; None: too little of it to tell."""
+    quality: Quality | None
+    """How good it is; None: too little of it to tell."""
+    reason: str
+    """The feedback in one sentence with the numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """Another speaker with the voice of a recording."""
+
+    speaker_id: str
+    """As enrolled."""
+    cosine: float
+    """In [-1, 1], of the recording to the other's voiceprint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +156,10 @@ class Enrollment:
     recording_consistency: float | None
     """Cosine in [-1, 1] to the speaker's earlier voiceprint; None for the first recording."""
     feedback: EnrollFeedback
-    """OK or LOW_CONSISTENCY."""
+    """OK, or what `force` let pass."""
     reason: str
     """The same in one sentence with the numbers."""
+    duplicates: tuple[Duplicate, ...]
+    """Others with this voice, most alike first; empty where they were not looked for."""
     settings: EnrollmentSettings
     """What the enrolment ran with."""

@@ -9,10 +9,10 @@ from typing import TypedDict
 from google.protobuf.duration_pb2 import Duration
 from speakerd.v1 import audio_pb2, enrollment_pb2, verification_pb2
 
-from speakerd_client.audio import Audio, AudioFormat
+from speakerd_client.audio import Audio, AudioFile, AudioFormat
 from speakerd_client.checks import require
 from speakerd_client.errors import InvalidRequest
-from speakerd_client.results import Everyone, Policy
+from speakerd_client.results import Everyone, Policy, QualityLimits
 
 WHOLE_RECORDING_S = 600
 """Longest recording that the daemon takes in one message."""
@@ -20,6 +20,8 @@ MESSAGE_LIMIT_BYTES = 64 * 1024 * 1024
 """Largest message that either side takes."""
 _CONFIG_BYTES = 64 * 1024
 
+Whole = Audio | AudioFile
+"""What can be sent whole."""
 Target = str | Sequence[str] | Everyone | None
 """Whom the voice claims to be: one speaker id, several, anyone enrolled, or nobody."""
 
@@ -62,6 +64,12 @@ class EnrollOptions(ModelOptions, total=False):
     """Replaces the display name when set."""
     minimum_speech_s: float | None
     """Net speech that the recording needs; None: the daemon's setting."""
+    force: bool
+    """Store a recording though other people seem to speak in it."""
+    check_duplicates: bool
+    """Say who else of the domain has this voice."""
+    quality: QualityLimits | None
+    """How good the audio must be; None: the daemon's settings."""
 
 
 @contextmanager
@@ -73,16 +81,17 @@ def sendable() -> Iterator[None]:
         raise InvalidRequest(f"a value of the request cannot be sent: {error}") from error
 
 
-def check_whole(*recordings: Audio, advice: str) -> None:
+def check_whole(*recordings: Whole, advice: str) -> None:
     """Refuse what one message cannot carry, before it is made; `advice` says what to do instead.
 
     Raises:
-        TypeError: A recording is no Audio.
+        TypeError: A recording is neither Audio nor AudioFile.
         InvalidRequest: One is too long, or all together are too large.
     """
     for audio in recordings:
-        require(audio, Audio, "audio", "an Audio: read_audio(path), or Audio(content, format)")
-        if audio.duration_s > WHOLE_RECORDING_S:
+        wanted = "an Audio or AudioFile: read_audio(path), read_file(path)"
+        require(audio, (Audio, AudioFile), "audio", wanted)
+        if isinstance(audio, Audio) and audio.duration_s > WHOLE_RECORDING_S:
             raise InvalidRequest(
                 f"the recording has {audio.duration_s:.1f} s; at most {WHOLE_RECORDING_S} s"
                 f" (10 minutes) can be sent whole; {advice}",
@@ -107,20 +116,36 @@ def duration(seconds: float | None) -> Duration | None:
 
 
 def audio_format(value: AudioFormat) -> audio_pb2.AudioFormat:
-    """Encoding and rate."""
+    """Encoding, rate and channels."""
     require(value, AudioFormat, "audio_format", "an AudioFormat, such as audio.format")
-    encoding = audio_pb2.AudioEncoding.Value(f"AUDIO_ENCODING_{value.encoding.name}")
-    return audio_pb2.AudioFormat(encoding=encoding, sample_rate_hz=value.sample_rate_hz)
+    return audio_pb2.AudioFormat(
+        encoding=audio_pb2.AudioEncoding.Value(f"AUDIO_ENCODING_{value.encoding.name}"),
+        sample_rate_hz=value.sample_rate_hz,
+        channels=value.channels,
+        channel=value.channel or 0,
+    )
 
 
-def audio_message(value: Audio) -> verification_pb2.Audio:
+def format_of(value: Whole) -> audio_pb2.AudioFormat:
+    """How the bytes of a whole recording are to be read."""
+    if isinstance(value, Audio):
+        return audio_format(value.format)
+    encoding = audio_pb2.AudioEncoding.Value(f"AUDIO_ENCODING_{value.container.name}")
+    return audio_pb2.AudioFormat(encoding=encoding, channel=value.channel or 0)
+
+
+def _format(value: AudioFormat | Whole) -> audio_pb2.AudioFormat:
+    return format_of(value) if isinstance(value, Audio | AudioFile) else audio_format(value)
+
+
+def audio_message(value: Whole) -> verification_pb2.Audio:
     """A whole recording."""
-    return verification_pb2.Audio(format=audio_format(value.format), content=value.content)
+    return verification_pb2.Audio(format=format_of(value), content=value.content)
 
 
 def compare_request(
-    first: Audio,
-    second: Audio,
+    first: Whole,
+    second: Whole,
     *,
     policy: Policy | None = None,
     request_id: str = "",
@@ -141,7 +166,7 @@ def compare_request(
 
 
 def embed_request(
-    audio: Audio,
+    audio: Whole,
     *,
     request_id: str = "",
     model: str = "",
@@ -178,12 +203,25 @@ def policy_message(value: Policy | None) -> verification_pb2.Policy | None:
         reject_below=value.reject_below,
         minimum_net_speech=duration(value.minimum_speech_s),
         maximum_net_speech=duration(value.maximum_speech_s),
+        quality=limits_message(value.quality),
+    )
+
+
+def limits_message(value: QualityLimits | None) -> audio_pb2.QualityPolicy | None:
+    """How good audio must be, unset fields left to the daemon."""
+    if value is None:
+        return None
+    require(value, QualityLimits, "quality", "QualityLimits or None")
+    return audio_pb2.QualityPolicy(
+        minimum_snr_db=value.minimum_snr_db,
+        maximum_clipping_share=value.maximum_clipping_share,
+        minimum_level_dbfs=value.minimum_level_dbfs,
     )
 
 
 def verification_config(
     target: Target,
-    wire_format: AudioFormat,
+    wire_format: AudioFormat | Whole,
     *,
     request_id: str = "",
     domain: str = "",
@@ -197,7 +235,7 @@ def verification_config(
     config = verification_pb2.VerificationConfig(
         request_id=request_id,
         domain=domain,
-        audio_format=audio_format(wire_format),
+        audio_format=_format(wire_format),
         model=model,
         samples_per_chunk=samples_per_chunk,
         speech_gate=gate_message(speech_gate),
@@ -217,7 +255,7 @@ def verification_config(
 
 def enrollment_config(
     speaker_id: str,
-    wire_format: AudioFormat,
+    wire_format: AudioFormat | Whole,
     *,
     request_id: str = "",
     domain: str = "",
@@ -226,16 +264,22 @@ def enrollment_config(
     speech_gate: bool | None = None,
     display_name: str | None = None,
     minimum_speech_s: float | None = None,
+    force: bool = False,
+    check_duplicates: bool = False,
+    quality: QualityLimits | None = None,
 ) -> enrollment_pb2.EnrollmentConfig:
     """The config of EnrollSpeaker and StreamEnroll."""
     return enrollment_pb2.EnrollmentConfig(
         request_id=request_id,
         domain=domain,
         speaker_id=speaker_id,
-        audio_format=audio_format(wire_format),
+        audio_format=_format(wire_format),
         model=model,
         samples_per_chunk=samples_per_chunk,
         speech_gate=gate_message(speech_gate),
         display_name=display_name,
         minimum_net_speech=duration(minimum_speech_s),
+        force=force,
+        check_duplicates=check_duplicates,
+        quality=limits_message(quality),
     )

@@ -41,6 +41,40 @@ class ScoreScale(enum.Enum):
     OTHER = "other"
 
 
+class Band(enum.Enum):
+    """How much of the spectrum audio carries."""
+
+    WIDE = "wide"
+    """Up to 8 kHz."""
+    NARROW = "narrow"
+    """Up to about 4 kHz: a telephone line, whatever the sample rate that it arrives at."""
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """How good audio is."""
+
+    snr_db: float | None
+    """Estimate of the signal-to-noise ratio over the speech; None: too little audio."""
+    clipping_share: float
+    """Share of the samples, in [0, 1], that lie in runs at the end of the scale."""
+    level_dbfs: float | None
+    """Level of the speech relative to a full-scale sine; None: no speech."""
+
+
+@dataclass(frozen=True, slots=True)
+class QualityLimits:
+    """How good audio must be; what is None in a request takes the daemon's setting."""
+
+    minimum_snr_db: float | None = None
+    """POOR_AUDIO below this signal-to-noise ratio, -20 to 60 dB."""
+    maximum_clipping_share: float | None = None
+    """POOR_AUDIO above this share of clipped samples, 0 to 1."""
+    minimum_level_dbfs: float | None = None
+    """POOR_AUDIO below this level of the speech, -100 to 0 dB."""
+
+
 @dataclass(frozen=True, slots=True)
 class Everyone:
     """The target of an identification: anyone enrolled in the domain."""
@@ -63,11 +97,14 @@ class Policy:
     """Net speech under which the decision is NOT_ENOUGH_SPEECH."""
     maximum_speech_s: float | None = None
     """Net speech that settles the decision; None: no limit."""
+    quality: QualityLimits | None = None
+    """How good the audio must be; None: as the daemon is set."""
 
     def __post_init__(self) -> None:
         """Raise TypeError for a scale that is none."""
         wanted = "a ScoreScale such as ScoreScale.COSINE, or None"
         require(self.scale, (ScoreScale, type(None)), "scale", wanted)
+        require(self.quality, (QualityLimits, type(None)), "quality", "QualityLimits or None")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +192,10 @@ class Verification:
     """Samples of the audio as sent whose windows are in the average."""
     speakers_compared: int
     """How many voiceprints the audio was compared with."""
+    band: Band | None
+    """How much of the spectrum the audio carries; None: too little of it to tell."""
+    quality: Quality | None
+    """How good it is; None: too little of it to tell."""
     settings: CallSettings
     """What the call runs with."""
 
@@ -198,3 +239,7 @@ class Embedding:
     """Voice in the average."""
     model: ModelIdentity
     """What made it."""
+    band: Band | None = None
+    """How much of the spectrum the audio carries; None: too little of it to tell."""
+    quality: Quality | None = None
+    """How good it is; None: too little of it to tell."""

@@ -102,6 +102,9 @@ class Calibration:
     """By length of speech."""
     llr: tuple[LlrCalibration, ...] = ()
     """At most one for each profile."""
+    several_below: float | None = None
+    """Mean cosine of a recording's windows to their mean under which several people are taken to
+    speak in it; None: not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from speakerd_server.errors import SettingInvalid
 from speakerd_server.gate.settings import GateSettings
 from speakerd_server.logs import LogSettings
 from speakerd_server.models.choice import ModelSettings
+from speakerd_server.quality.limits import QualitySettings
 from speakerd_server.store.enrolment import StoreSettings
 from speakerd_server.wire.server import ServerSettings
 
@@ -70,6 +71,8 @@ class Settings:
     """Where voiceprints are kept."""
     gate: GateSettings = field(default_factory=GateSettings)
     """Which audio counts as speech."""
+    quality: QualitySettings = field(default_factory=QualitySettings)
+    """How good the audio of a call must be."""
     kserve: KserveSettings = field(default_factory=KserveSettings)
     """How KServe's inference protocol is served."""
     logs: LogSettings = field(default_factory=LogSettings)
@@ -244,7 +247,7 @@ def _names(value: Any, may_be_empty: bool) -> tuple[str, ...]:
     return cleaned
 
 
-def _truth(value: bool | str) -> bool:
+def _truth(value: Any) -> bool:
     if isinstance(value, bool):
         return value
     if value.lower() not in _TRUTHS:

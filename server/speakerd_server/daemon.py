@@ -55,7 +55,14 @@ async def run(
         batcher, device, lambda bundle: open_lanes(bundle, device, settings), settings.model
     )
     models = Models(VersionPolicy(settings.model.version_policy))
-    serving = Serving(models, enrolments, settings.calls, gate=gate, gate_settings=settings.gate)
+    serving = Serving(
+        models,
+        enrolments,
+        settings.calls,
+        gate=gate,
+        gate_settings=settings.gate,
+        quality=settings.quality,
+    )
     administration = LocalAdministration(
         serving, loader, settings.model, lambda well: server.tell_health(serving=well)
     )

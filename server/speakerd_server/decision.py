@@ -37,6 +37,7 @@ class _Heard:
     window_count: int
     sample_rate_hz: int
     speakers_compared: int
+    poor: str = ""
 
     def seconds(self, samples: int) -> str:
         return f"{samples / self.sample_rate_hz:.2f} s"
@@ -85,14 +86,16 @@ def decide(
     window_count: int,
     sample_rate_hz: int,
     speakers_compared: int,
+    poor: str = "",
 ) -> Verdict:
     """Decide for each speaker, and for the call as for the most alike one that has a voiceprint.
 
     `comparisons` is None where the call named no target and empty where the whole domain was
     meant and nobody is enrolled in it. Samples are net speech at the model's rate,
-    `sample_rate_hz`. Scores come back on the policy's scale, most alike first.
+    `sample_rate_hz`. Scores come back on the policy's scale, most alike first. `poor` says why the
+    audio is too bad to be judged; empty: it is not.
     """
-    heard = _Heard(policy, speech_samples, window_count, sample_rate_hz, speakers_compared)
+    heard = _Heard(policy, speech_samples, window_count, sample_rate_hz, speakers_compared, poor)
     if comparisons is None:
         return _without_speakers(Decision.SPEAKER_NOT_PROVIDED, heard)
     if not comparisons:
@@ -154,6 +157,8 @@ def _judge(score: float | None, heard: _Heard) -> Decision:
     enough = heard.speech_samples >= heard.policy.minimum_speech_samples
     if score is None or heard.window_count == 0 or not enough:
         return Decision.NOT_ENOUGH_SPEECH
+    if heard.poor:
+        return Decision.POOR_AUDIO
     if score >= heard.policy.accept_at:
         return Decision.ACCEPT
     if score < heard.policy.reject_below:
@@ -215,7 +220,7 @@ _REASONS: Mapping[Decision, Callable[[_Heard, SpeakerScore], str]] = {
     Decision.REJECT: _why_reject,
     Decision.UNDECIDED: _why_undecided,
     Decision.NOT_ENOUGH_SPEECH: _why_not_enough_speech,
-    Decision.POOR_AUDIO: lambda _heard, _one: "the audio is too bad to judge",
+    Decision.POOR_AUDIO: lambda heard, _one: f"the audio is too bad to judge: {heard.poor}",
     Decision.SPEAKER_NOT_ENROLLED: _why_not_enrolled,
     Decision.SPEAKER_OPTED_OUT: lambda _heard, one: (
         f"{one.speaker_id} asked not to be verified by voice"

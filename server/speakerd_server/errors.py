@@ -5,7 +5,8 @@ SpeakerdError
 │   ├── ConfigMissing  ConfigRepeated  RequestEmpty
 │   ├── NoAudio  AudioTooShort  AudioTooLong  AudioMessageTooLarge
 │   ├── AudioIncompleteSample  AudioNotFinite  AudioOutOfRange  AudioWithoutVoice
-│   ├── EncodingUnsupported  SampleRateUnsupported
+│   ├── EncodingUnsupported  SampleRateUnsupported  SampleRateContradicted
+│   ├── ChannelsUnsupported  ChannelUnknown  AudioFileInvalid
 │   ├── SamplesPerChunkInvalid  PolicyInvalid  ScaleUnavailable
 │   ├── TensorInvalid  BatchSizeInvalid  InferenceUnsupported
 │   ├── HttpInvalid  BodyInvalid  BodyTooLarge
@@ -13,6 +14,7 @@ SpeakerdError
 ├── NotFound                     ModelUnknown  DomainUnknown  SpeakerUnknown  RecordingUnknown
 │                                PathUnknown  MethodUnsupported
 ├── NotPossible                  ModelMismatch  NotEnoughSpeech  TooManyRecordings
+│                                PoorAudio  DifferentSpeaker  MultipleSpeakers
 │                                ModelRefused  ModelIsDefault
 ├── Exhausted                    TooManyStreams  TooManyCalls  EngineBusy  EngineQueueFull  GateBusy
 │                                StoreFull  StoreBusy  ModelsBusy
@@ -268,6 +270,59 @@ class SampleRateUnsupported(InvalidInput):
         )
 
 
+class SampleRateContradicted(InvalidInput):
+    """A file has another sample rate than the client says."""
+
+    reason = "SAMPLE_RATE_CONTRADICTED"
+    field = "audio_format.sample_rate_hz"
+
+    def __init__(self, stated_hz: int, found_hz: int) -> None:
+        self.stated_hz, self.found_hz = stated_hz, found_hz
+        super().__init__(
+            f"the file has {found_hz} Hz and the format says {stated_hz} Hz;"
+            " leave it unset for files"
+        )
+
+
+class ChannelsUnsupported(InvalidInput):
+    """The audio has more channels than are taken, or not as many as the client says."""
+
+    reason = "CHANNELS_UNSUPPORTED"
+    field = "audio_format.channels"
+
+    def __init__(self, channels: int, stated: int = 0) -> None:
+        self.channels, self.stated = channels, stated
+        problem = "1 or 2 are taken; send those of one call"
+        if stated and stated != channels:
+            problem = f"the format says {stated}; leave it unset for files"
+        super().__init__(f"the audio has {channels} channels, {problem}")
+
+
+class ChannelUnknown(InvalidInput):
+    """The chosen channel is not there, or none was chosen of two."""
+
+    reason = "CHANNEL_UNKNOWN"
+    field = "audio_format.channel"
+
+    def __init__(self, channel: int, channels: int) -> None:
+        self.channel, self.channels = channel, channels
+        problem = f"channel {channel} is not there, with {channels} in all"
+        if not channel:
+            problem = "there are two channels"
+        super().__init__(f"{problem}; set `channel` to 1 or 2, that of the person to be heard")
+
+
+class AudioFileInvalid(InvalidInput):
+    """A file is not what it should be, or is damaged."""
+
+    reason = "AUDIO_FILE_INVALID"
+    field = "audio"
+
+    def __init__(self, problem: str) -> None:
+        self.problem = problem
+        super().__init__(f"the audio file cannot be used: {problem}")
+
+
 class SamplesPerChunkInvalid(InvalidInput):
     """The window length is not one that the model can take."""
 
@@ -504,6 +559,47 @@ class NotEnoughSpeech(NotPossible):
         super().__init__(
             f"the recording has {speech_s:.2f} s of speech, {needed_s:g} s are needed;"
             f" record {max(0.0, needed_s - speech_s):.2f} s more (nothing was stored)"
+        )
+
+
+class PoorAudio(NotPossible):
+    """The audio is too bad to be enrolled."""
+
+    reason = "POOR_AUDIO"
+
+    def __init__(self, problem: str) -> None:
+        self.problem = problem
+        super().__init__(
+            f"the recording is too bad to be enrolled: {problem} (nothing was stored);"
+            " record it again in a quiet place"
+        )
+
+
+class DifferentSpeaker(NotPossible):
+    """A recording is unlike the speaker's earlier ones."""
+
+    reason = "DIFFERENT_SPEAKER"
+
+    def __init__(self, cosine: float, least: float) -> None:
+        self.cosine, self.least = cosine, least
+        super().__init__(
+            f"this recording is unlike the speaker's earlier ones: cosine {cosine:.3f} is below"
+            f" {least:g} (nothing was stored); two people may be enrolled under one id, or set"
+            " `force`"
+        )
+
+
+class MultipleSpeakers(NotPossible):
+    """The windows of a recording are unlike each other."""
+
+    reason = "MULTIPLE_SPEAKERS"
+
+    def __init__(self, cosine: float, least: float) -> None:
+        self.cosine, self.least = cosine, least
+        super().__init__(
+            f"the windows of this recording are unlike each other: mean cosine {cosine:.3f} is"
+            f" below {least:g} (nothing was stored); several people may be speaking in it, record"
+            " one alone, or set `force`"
         )
 
 

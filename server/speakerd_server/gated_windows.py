@@ -84,6 +84,11 @@ class GatedWindows:
         return self._slicer.samples
 
     @property
+    def heard_samples(self) -> int:
+        """How much of the signal was judged, up to the cut."""
+        return self._signal.judged_samples if self.cut_at is None else self.cut_at
+
+    @property
     def next_samples(self) -> int:
         """Length that the signal must have for a window to be possible, or for the limit."""
         missing = self._slicer.next_samples - self._slicer.samples - self._signal.undecided_samples

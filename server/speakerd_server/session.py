@@ -16,8 +16,18 @@ from speakerd_server.audio.ingest import Ingest
 from speakerd_server.cards import Card
 from speakerd_server.gate.settings import SegmentRule
 from speakerd_server.gated_windows import NO_PROBABILITIES, Cut, GatedWindows
+from speakerd_server.quality.listening import Listening
 from speakerd_server.score.running_mean import RunningMean
-from speakerd_server.values import AudioFormat, Encoding, Float32, Step, Utterance, Window
+from speakerd_server.values import (
+    AudioFormat,
+    Band,
+    Encoding,
+    Float32,
+    Quality,
+    Step,
+    Utterance,
+    Window,
+)
 from speakerd_server.windows.arithmetic import (
     LONGEST_WINDOW_SAMPLES,
     WHOLE_SIGNAL,
@@ -57,8 +67,12 @@ class _Place:
     signal_samples: int
     has_voice: bool
     is_full: bool
+    audio: tuple[Quality | None, Band | None]
+    """How good the signal is up to here, and its band."""
 
 
+_Audio = tuple[Quality | None, Band | None]
+_NOT_HEARD: _Audio = (None, None)
 NOTHING = Step()
 """What most chunks give."""
 
@@ -77,12 +91,15 @@ class Session:
             self._limit = min(self._limit or LONGEST_WINDOW_SAMPLES, LONGEST_WINDOW_SAMPLES)
         self._slicer = Slicer(settings.samples_per_chunk, card.min_frames, self._limit)
         self._mean = RunningMean(card.dim)
+        self._listening = Listening(audio_format.encoding)
+        self._audio = self._final_audio = _NOT_HEARD
         self._wire_rate_hz, self._model_rate_hz = audio_format.sample_rate_hz, card.sample_rate_hz
         self._update_interval_samples = settings.update_interval_samples
         self._line: list[_Place] = []
         self._counted_samples = self._counted_speech = self._updated_samples = 0
         self._without_variance = 0
         self._ended = False
+
         self._sample_bytes = audio_format.sample_bytes
         # Floats may be wrong, which the call must learn when they come; other bytes never are.
         self._holds = audio_format.encoding is not Encoding.FLOAT32LE
@@ -106,6 +123,7 @@ class Session:
         """What is known now; once `end` was called and every window absorbed, the final."""
         if self._ended and not self._line:
             speech = self._slicer.samples if self._gated is None else self._gated.speech_samples
+            self._audio = self._final_audio
             return self._known(speech, self.received_samples)
         return self._known_by_windows()
 
@@ -119,6 +137,7 @@ class Session:
             self._held += chunk
             return NOTHING
         samples = self._ingested(chunk)
+        self._listening.push(samples)
         if self._gated is not None:
             return self._to_judge(self._gated.push(samples))
         full = self._slicer.push(samples)
@@ -132,11 +151,13 @@ class Session:
         """
         if self._gated is not None:
             return self._end_gated(self._gated)
-        full = self._slicer.push(self._ingested(b""))
-        full += self._slicer.push(self._ingest.end())
-        tail = self._slicer.end()
+        rest = np.concatenate([self._ingested(b""), self._ingest.end()])
+        self._listening.push(rest)
+        full, tail = self._slicer.push(rest), self._slicer.end()
         self._ended = True
-        return self._step([*_cuts(full), *_cuts(tail, is_full=False)])
+        step = self._step([*_cuts(full), *_cuts(tail, is_full=False)])
+        self._final_audio = self._listening.at(self._slicer.samples)
+        return step
 
     def absorb_gate(self, probabilities: Float32) -> Step:
         """Take float32[n], of the frames that are out; gives the windows that are full by them.
@@ -147,6 +168,8 @@ class Session:
             raise ValueError("this signal has no speech gate")
         step = self._step(self._gated.absorb(probabilities))
         self._enough_bytes = self._needed_bytes()
+        if self._ended:
+            self._final_audio = self._listening.at(self._gated.heard_samples)
         return step
 
     def absorb_embedding(self, window: Window, embedding: Float32) -> tuple[Utterance, ...]:
@@ -162,7 +185,9 @@ class Session:
 
     def _end_gated(self, gated: GatedWindows) -> Step:
         rest = [] if self.settled else [self._ingested(b""), self._ingest.end()]
-        frames = gated.end(np.concatenate([NO_PROBABILITIES, *rest]))
+        samples = np.concatenate([NO_PROBABILITIES, *rest])
+        self._listening.push(samples)
+        frames = gated.end(samples)
         self._ended = True
         return self._to_judge(frames)
 
@@ -190,15 +215,20 @@ class Session:
     def _step(self, cuts: Iterable[Cut]) -> Step:
         voiced = []
         for cut in cuts:
-            window = cut.window
+            window, audio = cut.window, self._listening.at(cut.signal_samples)
             if window is None:
-                place = _Place(None, self._speech_in_line, cut.signal_samples, False, True)
+                place = _Place(None, self._speech_in_line, cut.signal_samples, False, True, audio)
             else:
                 has_voice = varies(window)
                 if has_voice:
                     voiced.append(window)
                 place = _Place(
-                    window.index, window.end_samples, cut.signal_samples, has_voice, cut.is_full
+                    window.index,
+                    window.end_samples,
+                    cut.signal_samples,
+                    has_voice,
+                    cut.is_full,
+                    audio,
                 )
             self._line.append(place)
         return Step(windows=tuple(voiced), updates=self._count_without_voice())
@@ -217,7 +247,7 @@ class Session:
 
     def _count(self, place: _Place) -> tuple[Utterance, ...]:
         """Account for a place; its update is due by the audio's clock, never for the tail."""
-        self._counted_speech = place.speech_samples
+        self._counted_speech, self._audio = place.speech_samples, place.audio
         if place.index is not None:
             self._counted_samples = place.signal_samples
         waited_samples = place.signal_samples - self._updated_samples
@@ -238,6 +268,8 @@ class Session:
             speech_samples=speech_samples,
             committed_samples=committed_samples,
             consistency=self._mean.consistency,
+            quality=self._audio[0],
+            band=self._audio[1],
         )
 
 

@@ -26,17 +26,21 @@ _SAMPLE_BYTES = {Encoding.PCM16LE: 2, Encoding.FLOAT32LE: 4}
 
 @dataclass(frozen=True, slots=True)
 class AudioFormat:
-    """How the bytes of one channel of audio are to be read."""
+    """How audio bytes are to be read; one channel is heard."""
 
     encoding: Encoding
     """How one sample is written."""
     sample_rate_hz: int
     """Samples per second, 8000 to 48000."""
+    channels: int = 1
+    """Channels whose samples take turns: 1 or 2."""
+    channel: int = 1
+    """The one that is heard, from 1."""
 
     @property
     def sample_bytes(self) -> int:
-        """Bytes of one sample."""
-        return _SAMPLE_BYTES.get(self.encoding, 1)
+        """Bytes of one sample of every channel."""
+        return _SAMPLE_BYTES.get(self.encoding, 1) * self.channels
 
     @property
     def bytes_per_second(self) -> int:
@@ -234,10 +238,6 @@ class NewRecording:
     """The model's rate."""
     window_consistency: float
     """Cosine in [-1, 1]: how alike the windows are."""
-    band: Band | None = None
-    """Of the speech; None: not known."""
-    quality: Quality | None = None
-    """Of the audio; None: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,10 +256,6 @@ class Recording:
     """The model's rate."""
     window_consistency: float
     """Cosine in [-1, 1]: how alike the windows are."""
-    band: Band | None = None
-    """Of the speech; None: not known."""
-    quality: Quality | None = None
-    """Of the audio; None: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,7 +290,3 @@ class Voiceprint:
     """What made it."""
     vector: Float32
     """float32[dim], length 1: mean of the recordings' means weighted by net speech, normalised."""
-    band: Band | None = None
-    """That of most of its net speech; None: not known."""
-    speech_s: float = 0.0
-    """Net speech behind it, in seconds."""

@@ -126,3 +126,28 @@ def test_a_rate_out_of_range_is_refused(rate_hz: int) -> None:
 @pytest.mark.parametrize("rate_hz", [8_000, 48_000])
 def test_the_lowest_and_highest_rates_are_taken(rate_hz: int) -> None:
     check_format(AudioFormat(Encoding.ALAW, rate_hz))
+
+
+@given(st.sampled_from(Encoding), st.binary(max_size=400), st.sampled_from([1, 2]), st.data())
+def test_of_two_channels_one_is_decoded_as_if_it_were_alone(
+    encoding: Encoding, whole: bytes, channel: int, data: st.DataObject
+) -> None:
+    if encoding is Encoding.FLOAT32LE:
+        numbers = np.frombuffer(whole[: len(whole) // 4 * 4], "<i4").astype(np.float64) / 2**31
+        whole = numbers.astype("<f4").tobytes()
+    alone = AudioFormat(encoding, 8_000)
+    whole = whole[: len(whole) // (2 * alone.sample_bytes) * 2 * alone.sample_bytes]
+    one = Decoder(AudioFormat(encoding, 8_000, 2, channel))
+    at = data.draw(splits(len(whole)))
+    found = np.concatenate([one.push(piece) for piece in pieces(whole, at)])
+    one.end()
+    side = np.frombuffer(whole, np.dtype((np.void, alone.sample_bytes)))[channel - 1 :: 2]
+    assert np.array_equal(found, decoded(encoding, side.tobytes(), []))
+    assert one.samples == len(found) == len(whole) // (2 * alone.sample_bytes)
+
+
+def test_audio_that_ends_between_its_channels_is_incomplete() -> None:
+    one = Decoder(AudioFormat(Encoding.PCM16LE, 8_000, 2, 1))
+    one.push(b"\0\0\0\0\0\0")
+    with pytest.raises(AudioIncompleteSample, match="has 4"):
+        one.end()

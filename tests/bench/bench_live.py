@@ -45,7 +45,7 @@ def last_message_of_window(window: int) -> int:
 
 
 PACE = Pace(
-    message=pcm16(noise(0.1)),
+    messages=(pcm16(noise(0.1)),),
     message_s=0.1,
     config=pb.VerificationConfig(speaker_id="load", audio_format=wire.PCM16),
     last_message_of_window=last_message_of_window,

@@ -35,6 +35,7 @@ from speakerd_server.engine.engine_settings import EngineSettings
 from speakerd_server.engine.lanes import Lanes
 from speakerd_server.models.bundle import load_bundle, shipped_bundle
 from speakerd_server.pipeline import Heard
+from speakerd_server.quality.limits import QualitySettings
 from speakerd_server.session import Session, SessionSettings
 from speakerd_server.store.enrolment import EnrolmentStore, StoreSettings
 from speakerd_server.values import AudioFormat, Encoding, NewRecording, Utterance, Window
@@ -101,7 +102,7 @@ async def shared_parts() -> dict[str, float]:
             minimum_speech_s=1.0,
             maximum_speech_s=None,
         )
-        claim = Claim(serving, "default", Target(("load",)), CARD, policy)
+        claim = Claim(serving, "default", Target(("load",)), CARD, policy, QualitySettings())
         verdict = await claim.verdict(utterance)
         heard = Heard(utterance, final=False, received_samples=16000, complete_at_s=0.0)
 

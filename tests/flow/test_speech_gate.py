@@ -36,7 +36,7 @@ def audio(samples: Float32) -> Audio:
 def tone(*frequencies_hz: float) -> Float32:
     time_s = np.arange(SECONDS * RATE_HZ) / RATE_HZ
     waves = [np.sin(2 * np.pi * one * time_s) for one in frequencies_hz]
-    return (np.sum(waves, axis=0) * 0.4 / len(waves)).astype(np.float32)
+    return np.asarray(np.sum(waves, axis=0) * 0.4 / len(waves), np.float32)
 
 
 def switched(signal: Float32, on_s: float, off_s: float) -> Float32:
@@ -56,7 +56,8 @@ def music() -> Float32:
     roots = np.array([220.0, 261.6, 196.0, 174.6, 246.9])[chord % 5]
     notes = [np.sin(2 * np.pi * roots * step * time_s) for step in (1, 1.25, 1.5, 2, 3)]
     drum = np.random.default_rng(2).standard_normal(len(time_s)) * np.exp(-beat_s * 40)
-    return (0.08 * np.sum(notes, axis=0) * np.exp(-beat_s * 2) + 0.2 * drum).astype(np.float32)
+    mixed = 0.08 * np.sum(notes, axis=0) * np.exp(-beat_s * 2) + 0.2 * drum
+    return np.asarray(mixed, np.float32)
 
 
 NO_SPEECH: Mapping[str, Callable[[], Float32]] = {

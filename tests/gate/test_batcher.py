@@ -31,7 +31,7 @@ class Counting:
         return np.repeat(frames[:, :1], 128, axis=1)
 
     def judge(self, features: Float32, state: GateState) -> tuple[Float32, GateState]:
-        return features[:, 0] / 10, GateState(state.memory + len(features))
+        return features[:, 0] / np.float32(10), GateState(state.memory + len(features))
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ RULE = SegmentRule(begin_at=0.5, go_on_at=0.35, hangover_frames=2, minimum_frame
 
 def voice(frames: Float32) -> Float32:
     """Say that loud frames are voice."""
-    return (frames[:, 64:].std(axis=1) > 0.1).astype(np.float32)
+    return np.asarray(frames[:, 64:].std(axis=1) > 0.1, np.float32)
 
 
 def heard(signal: Float32, at: list[int], stretch: int = 62) -> list[Speech]:

@@ -34,7 +34,8 @@ class DaemonFailed(Exception):
 class Daemon:
     """`speakerd serve`, or a program with the same flags, with ports and a store of its own.
 
-    The speech gate is off unless a flag sets it: most tests are about all of the audio they send.
+    The speech gate is off and any audio is good enough unless a flag says otherwise: most tests are
+    about all of the audio they send, noise as well.
     """
 
     def __init__(
@@ -53,6 +54,9 @@ class Daemon:
             "--kserve-http-address": "127.0.0.1:0",
             "--store-path": str(self.store),
             "--gate-enabled": "false",
+            "--quality-minimum-snr-db": "-20",
+            "--quality-maximum-clipping-share": "1",
+            "--quality-minimum-level-dbfs": "-100",
         }
         chosen = [f"{k}={v}" for k, v in defaults.items() if not _names(flags, k)]
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop

@@ -12,7 +12,7 @@ from support.signals import embed
 
 def voice(frames: Float32) -> Float32:
     """Give float32[n], the probabilities of speech of float32[n, 576]: loud frames have a voice."""
-    return (frames[:, 64:].std(axis=1) > 0.1).astype(np.float32)
+    return np.asarray(frames[:, 64:].std(axis=1) > 0.1, np.float32)
 
 
 class Call:

@@ -78,6 +78,12 @@ def enroll(
     minimum_speech: options.NeededSpeech = None,
     name: Annotated[str | None, typer.Option("--name", help="New display name.")] = None,
     channel: options.Channel = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Store it though other people seem to speak in it.")
+    ] = False,
+    check_duplicates: Annotated[
+        bool, typer.Option("--check-duplicates", help="Say who else has this voice.")
+    ] = False,
     in_json: options.Json = False,
 ) -> int:
     """Add recordings to a speaker, who is created where new.
@@ -100,6 +106,8 @@ def enroll(
                     speech_gate=gate,
                     minimum_speech_s=minimum_speech,
                     display_name=name,
+                    force=force,
+                    check_duplicates=check_duplicates,
                 )
                 result = last(steps)
             except Unavailable:
@@ -114,6 +122,9 @@ def enroll(
             )
             if result.feedback is not EnrollFeedback.OK:
                 render.complain(f"warning: {path}: {result.reason}")
+            for other in result.duplicates:
+                alike = f"{other.speaker_id} has this voice as well, cosine {other.cosine:.3f}"
+                render.complain(f"warning: {path}: {alike}")
     return render.FAILED if refused else 0
 
 
@@ -135,15 +146,16 @@ def verify(
     channel: options.Channel = None,
     encoding: options.RawEncoding = None,
     rate: options.RawRate = None,
+    raw_channels: options.RawChannels = None,
     in_json: options.Json = False,
 ) -> int:
     """Verify live that a voice is the one it claims to be; a live view on a terminal."""
     if file == "-":
-        options.refuse_idle("raw audio on standard input has one channel", channel=channel)
-        wire_format = options.raw_format(encoding, rate)
+        wire_format = options.raw_format(encoding, rate, raw_channels, channel)
         pieces = standard_input(wire_format, message_ms)
     else:
-        options.refuse_idle("the file says it itself", encoding=encoding, rate=rate)
+        idle = {"encoding": encoding, "rate": rate, "raw-channels": raw_channels}
+        options.refuse_idle("the file says it itself", **idle)
         audio = read_audio(file, channel)
         wire_format, pieces = audio.format, audio.pieces(message_ms)
     if realtime:

@@ -13,7 +13,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from speakerd_client.cli.render import as_json, say, score_text, sparkline
+from speakerd_client.cli.render import as_json, quality_text, say, score_text, sparkline
 from speakerd_client.errors import ServerFailed
 from speakerd_client.results import Decision, ScoreScale, Verification
 
@@ -66,6 +66,7 @@ class LiveView:
             f"{result.net_speech_s:.1f} s of {result.audio_received_s:.1f} s received,"
             f" {result.window_count} windows",
         )
+        rows.add_row("audio", quality_text(result))
         return Panel.fit(rows, title="speakerctl verify")
 
 

@@ -76,6 +76,15 @@ Gate = Annotated[
         help="Hear speech alone, or all audio.  [default: as the daemon is set]",
     ),
 ]
+RawChannels = Annotated[
+    int | None,
+    typer.Option(
+        "--raw-channels",
+        min=1,
+        max=2,
+        help="Channels of raw audio on standard input; of two, --channel says which.  [default: 1]",
+    ),
+]
 ModelName = Annotated[
     str, typer.Option("--model", help="NAME or NAME/VERSION; empty: the daemon's default.")
 ]
@@ -84,9 +93,20 @@ Json = Annotated[bool, typer.Option("--json", help="JSON, one line for each item
 ADDRESS = DEFAULT_ADDRESS
 
 
-def raw_format(encoding: Encoding | None, rate_hz: int | None) -> AudioFormat:
-    """Make the format of raw audio."""
-    return AudioFormat(encoding or Encoding.PCM16LE, rate_hz or 16000)
+def raw_format(
+    encoding: Encoding | None, rate_hz: int | None, channels: int | None, channel: int | None
+) -> AudioFormat:
+    """Make the format of raw audio; `channel` counts from 0, as of files."""
+    try:
+        return AudioFormat(
+            encoding or Encoding.PCM16LE,
+            rate_hz or 16000,
+            channels or 1,
+            None if channel is None else channel + 1,
+        )
+    except ValueError as error:
+        there = "0 or 1" if channels == 2 else "0 only, or set --raw-channels 2"
+        raise typer.BadParameter(f"--channel must be {there}") from error
 
 
 def refuse_idle(reason: str, **given: object) -> None:

@@ -83,6 +83,19 @@ def verification_text(claim: str, result: Verification) -> str:
     return f"{printable(head)}  {result.net_speech_s:.2f} s of speech\n{printable(result.reason)}"
 
 
+def quality_text(result: Verification) -> str:
+    """Give how good the audio is, as far as it is known."""
+    known = [f"{result.band.value} band"] if result.band else []
+    if result.quality is not None:
+        if result.quality.snr_db is not None:
+            known.append(f"{result.quality.snr_db:.0f} dB above the noise")
+        if result.quality.level_dbfs is not None:
+            known.append(f"{result.quality.level_dbfs:.0f} dBFS")
+        if result.quality.clipping_share:
+            known.append(f"{100 * result.quality.clipping_share:.1f} % clipped")
+    return ", ".join(known) or "-"
+
+
 def ranking_text(result: Verification) -> str:
     """Give the most alike speakers, one a line, under the decision."""
     rows = [

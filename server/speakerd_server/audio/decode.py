@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from speakerd_server.errors import (
     AudioIncompleteSample,
@@ -19,6 +21,8 @@ HIGHEST_RATE_HZ = 48_000
 LARGEST_SAMPLE = 32_768.0
 """Largest float taken: integers that were stored as floats reach it, nothing sane exceeds it."""
 
+Numbers = NDArray[Any]
+"""As they are in the bytes."""
 _STEP = np.float32(1 / 32_768)
 
 
@@ -30,7 +34,7 @@ def check_format(audio_format: AudioFormat) -> None:
 
 
 class Decoder:
-    """Reads the bytes of one signal; keeps the bytes of a split sample, nothing else.
+    """Reads one channel of the bytes of one signal; keeps those of a split sample, nothing else.
 
     Raises SampleRateUnsupported for a format that check_format refuses.
     """
@@ -39,6 +43,8 @@ class Decoder:
         check_format(audio_format)
         self._encoding = audio_format.encoding
         self._sample_bytes = audio_format.sample_bytes
+        self._channels, self._channel = audio_format.channels, audio_format.channel
+        self._kind = _KINDS[audio_format.encoding]
         self._decode = _DECODERS[audio_format.encoding]
         self._rest = b""
         self._samples = 0
@@ -60,7 +66,10 @@ class Decoder:
         self._rest = chunk[len(chunk) - extra_bytes :]
         if not count:
             return np.empty(0, np.float32)
-        samples = self._decode(chunk, count, self._samples)
+        numbers = np.frombuffer(chunk, self._kind, count * self._channels)
+        if self._channels > 1:
+            numbers = numbers[self._channel - 1 :: self._channels]
+        samples = self._decode(numbers, self._samples)
         self._samples += count
         return samples
 
@@ -86,13 +95,13 @@ def _alaw_table() -> Float32:
     return (np.where(code & 0x80, magnitude, -magnitude) * 8 / 32_768).astype(np.float32)
 
 
-def _pcm16(chunk: bytes, count: int, _start: int) -> Float32:
-    samples: Float32 = np.multiply(np.frombuffer(chunk, "<i2", count), _STEP, dtype=np.float32)
+def _pcm16(numbers: Numbers, _start: int) -> Float32:
+    samples: Float32 = np.multiply(numbers, _STEP, dtype=np.float32)
     return samples
 
 
-def _float32(chunk: bytes, count: int, start: int) -> Float32:
-    samples: Float32 = np.frombuffer(chunk, "<f4", count).astype(np.float32, copy=False)
+def _float32(numbers: Numbers, start: int) -> Float32:
+    samples: Float32 = np.ascontiguousarray(numbers, np.float32)
     check_samples(samples, start)
     return samples
 
@@ -118,14 +127,20 @@ def _first_wrong(samples: Float32, start: int) -> AudioNotFinite | AudioOutOfRan
     return AudioNotFinite(start + index)
 
 
-def _by_table(table: Float32) -> Callable[[bytes, int, int], Float32]:
-    def decode(chunk: bytes, count: int, _start: int) -> Float32:
-        return table.take(np.frombuffer(chunk, np.uint8, count))
+def _by_table(table: Float32) -> Callable[[Numbers, int], Float32]:
+    def decode(numbers: Numbers, _start: int) -> Float32:
+        return table.take(numbers)
 
     return decode
 
 
-_DECODERS: Mapping[Encoding, Callable[[bytes, int, int], Float32]] = {
+_KINDS: Mapping[Encoding, str] = {
+    Encoding.PCM16LE: "<i2",
+    Encoding.FLOAT32LE: "<f4",
+    Encoding.MULAW: "u1",
+    Encoding.ALAW: "u1",
+}
+_DECODERS: Mapping[Encoding, Callable[[Numbers, int], Float32]] = {
     Encoding.PCM16LE: _pcm16,
     Encoding.FLOAT32LE: _float32,
     Encoding.MULAW: _by_table(_mulaw_table()),

@@ -8,6 +8,7 @@ from speakerd_server.calls.serving import Serving
 from speakerd_server.cards import Card
 from speakerd_server.decision import Comparison, decide
 from speakerd_server.errors import FieldInvalid
+from speakerd_server.quality.limits import QualitySettings, poor
 from speakerd_server.score.similarity import cosine
 from speakerd_server.store.ids import check_speaker_id
 from speakerd_server.values import (
@@ -57,7 +58,13 @@ class Claim:
     """
 
     def __init__(
-        self, serving: Serving, domain: str, target: Target, card: Card, policy: Policy
+        self,
+        serving: Serving,
+        domain: str,
+        target: Target,
+        card: Card,
+        policy: Policy,
+        quality: QualitySettings,
     ) -> None:
         target.check()
         self._enrolments = serving.enrolments
@@ -65,6 +72,7 @@ class Claim:
         self._target = target
         self._card = card
         self._policy = policy
+        self._quality = quality
 
     async def check(self) -> None:
         """Raise ModelMismatch when a claimed speaker was enrolled with another model."""
@@ -83,6 +91,7 @@ class Claim:
             window_count=utterance.window_count,
             sample_rate_hz=self._card.sample_rate_hz,
             speakers_compared=compared,
+            poor=poor(utterance.quality, self._quality),
         )
 
     async def _voiceprint(self, speaker_id: str) -> Voiceprint | None:

@@ -7,8 +7,18 @@ from dataclasses import dataclass
 
 from speakerd_server.calls.hearing import Hearing
 from speakerd_server.calls.serving import Serving
-from speakerd_server.errors import AudioWithoutVoice, NotEnoughSpeech
-from speakerd_server.values import NewRecording, Speaker, Utterance
+from speakerd_server.errors import (
+    AudioWithoutVoice,
+    DifferentSpeaker,
+    MultipleSpeakers,
+    NotEnoughSpeech,
+    PoorAudio,
+)
+from speakerd_server.quality.limits import QualitySettings, poor
+from speakerd_server.score.similarity import cosine
+from speakerd_server.values import NewRecording, Speaker, Utterance, Voiceprint
+
+MOST_DUPLICATES = 5
 
 
 class Feedback(enum.Enum):
@@ -17,7 +27,9 @@ class Feedback(enum.Enum):
     OK = "ok"
     TOO_SHORT = "too_short"
     NO_VOICE = "no_voice"
-    LOW_CONSISTENCY = "low_consistency"
+    POOR_AUDIO = "poor_audio"
+    DIFFERENT_SPEAKER = "different_speaker"
+    MULTIPLE_SPEAKERS = "multiple_speakers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +42,10 @@ class Progress:
     """Net speech still needed."""
     feedback: Feedback
     """What the person should do."""
+    reason: str
+    """The same in one sentence with the numbers."""
+    consistency: float | None
+    """Cosine in [-1, 1] to the voiceprint of the earlier recordings; None: none, or no window."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,59 +59,108 @@ class Stored:
     consistency: float | None
     """Cosine in [-1, 1] to the voiceprint of the earlier recordings; None for the first."""
     feedback: Feedback
-    """OK or LOW_CONSISTENCY."""
+    """OK, or what `force` let pass."""
     reason: str
     """The same in one sentence with the numbers."""
+    duplicates: tuple[tuple[str, float], ...]
+    """(speaker id, cosine) of others with this voice, most alike first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What an enrolment asks for."""
+
+    minimum_speech_s: float
+    """Net speech that the recording needs."""
+    limits: QualitySettings
+    """How good its audio must be."""
+    display_name: str | None = None
+    """Replaces the name; None: keeps it."""
+    force: bool = False
+    """Whether a recording is stored that other people seem to speak in."""
+    check_duplicates: bool = False
+    """Whether others with this voice are looked for."""
 
 
 class Enrolment:
     """One recording on its way into the store."""
 
     def __init__(
-        self,
-        serving: Serving,
-        domain: str,
-        speaker_id: str,
-        display_name: str | None,
-        hearing: Hearing,
-        minimum_speech_s: float,
+        self, serving: Serving, domain: str, speaker_id: str, hearing: Hearing, wanted: Wanted
     ) -> None:
-        self.domain = domain
-        self.hearing = hearing
-        self.minimum_speech_s = minimum_speech_s
+        self.domain, self.speaker_id = domain, speaker_id
+        self.hearing, self.wanted = hearing, wanted
         self._serving = serving
-        self.speaker_id = speaker_id
-        self._display_name = display_name
+        self._earlier: Voiceprint | None = None
 
     async def check(self) -> None:
         """Raise ModelMismatch when the speaker was enrolled with another model."""
         identity = self.hearing.model.card.identity
-        await self._serving.enrolments.voiceprint(self.domain, self.speaker_id, identity)
+        self._earlier = await self._serving.enrolments.voiceprint(
+            self.domain, self.speaker_id, identity
+        )
 
     def progress(self, utterance: Utterance) -> Progress:
-        """Tell how far it is."""
-        speech_s = self._speech_s(utterance)
-        missing_s = max(0.0, self.minimum_speech_s - speech_s)
-        percent = 100
-        if missing_s > 0:
-            percent = int(100 * speech_s / self.minimum_speech_s)
-        feedback = Feedback.TOO_SHORT if missing_s > 0 else Feedback.OK
+        """Tell how far it is, and what is wrong so far."""
+        speech_s, minimum_s = self._speech_s(utterance), self.wanted.minimum_speech_s
+        missing_s = max(0.0, minimum_s - speech_s)
+        percent = int(100 * speech_s / minimum_s) if missing_s > 0 else 100
+        alike = self._alike(utterance)
+        feedback, reason = self._feedback(utterance, alike, missing_s)
+        return Progress(percent, missing_s, feedback, reason, alike)
+
+    def _feedback(
+        self, utterance: Utterance, alike: float | None, missing_s: float
+    ) -> tuple[Feedback, str]:
         if utterance.window_count == 0:
-            feedback = Feedback.NO_VOICE
-        elif utterance.consistency < self._low:
-            feedback = Feedback.LOW_CONSISTENCY
-        return Progress(percent, missing_s, feedback)
+            return Feedback.NO_VOICE, "no voice was heard yet"
+        problem = poor(utterance.quality, self.wanted.limits)
+        if problem:
+            return Feedback.POOR_AUDIO, problem
+        doubt = self._doubt(utterance, alike)
+        if isinstance(doubt, DifferentSpeaker):
+            return Feedback.DIFFERENT_SPEAKER, f"cosine {doubt.cosine:.3f} to the earlier ones"
+        if doubt is not None:
+            return Feedback.MULTIPLE_SPEAKERS, f"windows agree by {doubt.cosine:.3f} only"
+        if missing_s > 0:
+            return Feedback.TOO_SHORT, f"{missing_s:.2f} s of speech are still needed"
+        return Feedback.OK, "there is enough speech"
 
     async def store(self, utterance: Utterance) -> Stored:
         """Store the recording; on disk when this returns.
 
-        Raises AudioWithoutVoice, NotEnoughSpeech, ModelMismatch and what the store raises.
+        Raises AudioWithoutVoice, NotEnoughSpeech, PoorAudio, and unless forced DifferentSpeaker and
+        MultipleSpeakers; ModelMismatch and what the store raises.
         """
         if utterance.window_count == 0:
             raise AudioWithoutVoice(utterance.windows_without_variance)
-        if self._speech_s(utterance) < self.minimum_speech_s:
-            raise NotEnoughSpeech(self._speech_s(utterance), self.minimum_speech_s)
-        recording = NewRecording(
+        if self._speech_s(utterance) < self.wanted.minimum_speech_s:
+            raise NotEnoughSpeech(self._speech_s(utterance), self.wanted.minimum_speech_s)
+        problem = poor(utterance.quality, self.wanted.limits)
+        if problem:
+            raise PoorAudio(problem)
+        await self.check()  # the voiceprint may have changed since the call began
+        doubt = self._doubt(utterance, self._alike(utterance))
+        if doubt is not None and not self.wanted.force:
+            raise doubt
+        duplicates = await self._duplicates(utterance) if self.wanted.check_duplicates else ()
+        enrolled = await self._serving.enrolments.enrol(
+            self.domain, self.speaker_id, self._recording(utterance), self.wanted.display_name
+        )
+        feedback, reason = Feedback.OK, "stored"
+        if doubt is not None:
+            feedback, reason = Feedback[doubt.reason], f"stored by force: cosine {doubt.cosine:.3f}"
+        return Stored(
+            enrolled.speaker,
+            enrolled.recording_id,
+            enrolled.consistency,
+            feedback,
+            reason,
+            duplicates,
+        )
+
+    def _recording(self, utterance: Utterance) -> NewRecording:
+        return NewRecording(
             model=self.hearing.model.card.identity,
             sum=utterance.sum,
             window_count=utterance.window_count,
@@ -103,32 +168,34 @@ class Enrolment:
             sample_rate_hz=self.hearing.model_rate_hz,
             window_consistency=utterance.consistency,
         )
-        enrolled = await self._serving.enrolments.enrol(
-            self.domain, self.speaker_id, recording, self._display_name
-        )
-        feedback, reason = self._judge(utterance.consistency, enrolled.consistency)
-        return Stored(
-            enrolled.speaker, enrolled.recording_id, enrolled.consistency, feedback, reason
-        )
 
-    def _judge(self, within: float, with_earlier: float | None) -> tuple[Feedback, str]:
-        if with_earlier is not None and with_earlier < self._low:
-            return Feedback.LOW_CONSISTENCY, (
-                f"this recording is unlike the speaker's earlier ones: cosine {with_earlier:.3f} is"
-                f" below {self._low:g}; two people may be enrolled under one id"
-            )
-        if within < self._low:
-            return Feedback.LOW_CONSISTENCY, (
-                f"the windows of this recording are unlike each other: mean cosine {within:.3f} is"
-                f" below {self._low:g}; several people may be speaking in it"
-            )
-        return Feedback.OK, "stored"
+    def _alike(self, utterance: Utterance) -> float | None:
+        """Give the cosine to the earlier recordings' voiceprint."""
+        if self._earlier is None or utterance.window_count == 0:
+            return None
+        return cosine(utterance.mean, self._earlier.vector)
 
-    @property
-    def _low(self) -> float:
-        """Threshold of the card; without one nothing is called inconsistent."""
-        low = self.hearing.model.card.reject_below
-        return -1.0 if low is None else low
+    def _doubt(
+        self, utterance: Utterance, alike: float | None
+    ) -> DifferentSpeaker | MultipleSpeakers | None:
+        """Say why other people may be speaking, by the card's thresholds; without them nothing."""
+        calibration = self.hearing.model.card.calibration
+        least = calibration.reject_below
+        if alike is not None and least is not None and alike < least:
+            return DifferentSpeaker(alike, least)
+        together = calibration.several_below
+        if together is not None and utterance.consistency < together:
+            return MultipleSpeakers(utterance.consistency, together)
+        return None
+
+    async def _duplicates(self, utterance: Utterance) -> tuple[tuple[str, float], ...]:
+        card = self.hearing.model.card
+        found = await self._serving.enrolments.search(
+            self.domain, card.identity, utterance.mean, MOST_DUPLICATES + 1
+        )
+        least = 1.0 if card.accept_at is None else card.accept_at
+        others = [hit for hit in found.hits if hit[0] != self.speaker_id and hit[1] >= least]
+        return tuple(others[:MOST_DUPLICATES])
 
     def _speech_s(self, utterance: Utterance) -> float:
         return utterance.speech_samples / self.hearing.model_rate_hz

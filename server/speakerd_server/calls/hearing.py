@@ -84,8 +84,10 @@ class Hearing:
         resampled = self.audio_format.sample_rate_hz != self.model_rate_hz
         return self.audio_format.bytes_per_second * (1 if resampled else 4)
 
-    async def whole(self, serving: Serving, content: bytes) -> Heard:
-        """Hear a whole recording; gives the final. Raises what session and engine raise.
+    async def whole(self, serving: Serving, content: bytes | Iterator[bytes]) -> Heard:
+        """Hear a whole recording, all at hand or read piece by piece; gives the final.
+
+        Raises what session, gate and engine raise, and reading.
 
         What a pipeline does for a call that goes on needs a task of its own; here all bytes are
         there, so that embeddings are waited for only when as many windows are out as may.
@@ -93,6 +95,7 @@ class Hearing:
         session, limit = self.session(serving), serving.settings.windows_in_flight
         judge = Judge(serving.gate)
         out: deque[tuple[Window, asyncio.Future[Float32]]] = deque(maxlen=limit)
+        is_long = not isinstance(content, bytes) or len(content) > self._piece_bytes
         pieces = _pieces(content, self._piece_bytes)
         try:
             for piece in pieces:
@@ -102,7 +105,7 @@ class Hearing:
                     if len(out) == limit:
                         await _absorb(session, out)
                     out.append((window, await self.model.engine.submit_offline(window)))
-                if piece is not None and len(content) > self._piece_bytes:
+                if piece is not None and is_long:
                     await asyncio.sleep(0)  # other calls go on between the pieces of a long one
             while out:
                 await _absorb(session, out)
@@ -120,9 +123,11 @@ async def _absorb(session: Session, out: deque[tuple[Window, asyncio.Future[Floa
     out.popleft()
 
 
-def _pieces(content: bytes, piece_bytes: int) -> Iterator[bytes | None]:
+def _pieces(content: bytes | Iterator[bytes], piece_bytes: int) -> Iterator[bytes | None]:
     """Cut a recording, so that no piece holds the event loop for long; None is its end."""
-    if len(content) <= piece_bytes:
+    if not isinstance(content, bytes):
+        yield from content
+    elif len(content) <= piece_bytes:
         yield content
     else:
         for start in range(0, len(content), piece_bytes):

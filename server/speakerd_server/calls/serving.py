@@ -14,6 +14,7 @@ from speakerd_server.calls.sessions import Sessions
 from speakerd_server.errors import DomainUnknown, EngineBusy
 from speakerd_server.gate.gate import Gate
 from speakerd_server.gate.settings import GateSettings
+from speakerd_server.quality.limits import QualitySettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +69,14 @@ class Serving:
         sessions: Sessions | None = None,
         gate: Gate | None = None,
         gate_settings: GateSettings | None = None,
+        quality: QualitySettings | None = None,
     ) -> None:
         self.models = models
         self.enrolments = enrolments
         self.settings = settings
         self.places = settings.places() if places is None else places
         self.sessions = Sessions() if sessions is None else sessions
+        self.quality = quality or QualitySettings()
         self.gate = gate
         """None: no call can ask for speech alone."""
         self._gate_settings = gate_settings or GateSettings(enabled=False)

@@ -52,6 +52,7 @@ _DESCRIBED_KEYS: Keys = {
 }
 _CALIBRATION_KEYS: Keys = {"scale": str, "trials": str}
 _THRESHOLD_KEYS: Keys = {"accept_at": float, "reject_below": float}
+_SEVERAL_KEYS: Keys = {"several_below": float}
 _LIST_KEYS: Keys = {"measured": list, "llr": list}
 _MEASURED_KEYS: Keys = {
     "speech": str,
@@ -118,6 +119,8 @@ def card_text(card: Card) -> str:
     calibration: dict[str, Any] = {"scale": "cosine", "trials": card.calibration.trials}
     if card.accept_at is not None:
         calibration |= _exact(_THRESHOLD_KEYS, asdict(card.calibration))
+    if card.calibration.several_below is not None:
+        calibration |= _exact(_SEVERAL_KEYS, asdict(card.calibration))
     if card.calibration.measured:
         calibration["measured"] = [
             _exact(_MEASURED_KEYS, asdict(row)) for row in card.calibration.measured
@@ -218,7 +221,11 @@ def _measured(folder: Path, table: object) -> ErrorRates:
 
 def _calibration(folder: Path, table: object) -> Calibration:
     values = check_keys(
-        folder, "calibration.", table, _CALIBRATION_KEYS, {**_THRESHOLD_KEYS, **_LIST_KEYS}
+        folder,
+        "calibration.",
+        table,
+        _CALIBRATION_KEYS,
+        {**_THRESHOLD_KEYS, **_SEVERAL_KEYS, **_LIST_KEYS},
     )
     measured = [_measured(folder, row) for row in values.get("measured", [])]
     llr = tuple(read_llr(folder, row) for row in values.get("llr", []))
@@ -233,4 +240,9 @@ def _calibration(folder: Path, table: object) -> Calibration:
             f"{CARD_NAME}: calibration needs -1 <= reject_below <= accept_at <= 1 in cosine,"
             " or neither",
         )
-    return Calibration(accept_at, reject_below, values["trials"], tuple(measured), llr)
+    several_below = values.get("several_below")
+    if several_below is not None and not -1.0 <= several_below <= 1.0:
+        raise ModelUnusable(folder, f"{CARD_NAME}: calibration.several_below is no cosine")
+    return Calibration(
+        accept_at, reject_below, values["trials"], tuple(measured), llr, several_below
+    )

@@ -44,6 +44,9 @@ FITTED_ON = (
     "LibriSpeech test-other (Panayotov et al., 2015; CC BY 4.0; https://www.openslr.org/12),"
     " 60 utterances of 6 speakers, all pairs, whole and cut to 1, 2, 4 and 8 s"
 )
+# Of the same utterances in windows of 2 s: the least of one speaker is 0.79, over a telephone line
+# 0.83; 95 % of two speakers joined are under 0.76, and 85 % over a line under 0.78.
+SEVERAL_BELOW = 0.78
 MEASURED = (
     ErrorRates("1 s", 270, 1500, 2.59, 0.0, 54.07),
     ErrorRates("2 s", 270, 1500, 0.0, 0.0, 1.48),
@@ -126,7 +129,7 @@ def card(precision: str) -> Card:
         origin=ORIGIN,
         sha256="",
         front_end=family,
-        calibration=Calibration(ACCEPT_AT, REJECT_BELOW, TRIALS, MEASURED, (LLR,)),
+        calibration=Calibration(ACCEPT_AT, REJECT_BELOW, TRIALS, MEASURED, (LLR,), SEVERAL_BELOW),
     )
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from speakerd_server.audio.containers import check_whole, has_header
 from speakerd_server.audio.decode import check_format
 from speakerd_server.audio.ingest import Ingest
 from speakerd_server.errors import AudioFileUnusable, InvalidInput, OptionInvalid
-from speakerd_server.offline.containers import check_whole, has_header
 from speakerd_server.values import AudioFormat, Encoding, Float32
 
 RAW_SUFFIXES = (".raw", ".pcm", ".sln")
@@ -85,7 +85,7 @@ def read_recording(
     """
     _check_file(path)
     try:
-        if path.suffix.lower() not in RAW_SUFFIXES and (raw is None or has_header(path)):
+        if path.suffix.lower() not in RAW_SUFFIXES and (raw is None or _has_header(path)):
             samples = _read_container(path, rate_hz, channel)
         elif raw is None:
             raise AudioFileUnusable(path, "raw samples; say of what kind, as in --raw pcm16le:8000")
@@ -113,6 +113,11 @@ def _check_file(path: Path) -> None:
         raise AudioFileUnusable(path, "it is no regular file")
 
 
+def _has_header(path: Path) -> bool:
+    with path.open("rb") as file:
+        return has_header(file)
+
+
 def _too_short(samples: int, rate_hz: int) -> str:
     if not samples:
         return "it has no samples"
@@ -123,7 +128,8 @@ def _too_short(samples: int, rate_hz: int) -> str:
 
 
 def _read_container(path: Path, rate_hz: int, channel: int | None) -> Float32:
-    check_whole(path)
+    with path.open("rb") as content:
+        check_whole(content)
     try:
         with soundfile.SoundFile(path) as file:
             at = _chosen(path, channel, file.channels)

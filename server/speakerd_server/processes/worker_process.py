@@ -60,6 +60,7 @@ class WorkerProcess:
             Sessions(begin.number),
             self._gate,
             settings.gate,
+            settings.quality,
         )
         self._server = Doors(
             self._serving,

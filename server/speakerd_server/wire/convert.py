@@ -7,19 +7,37 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from speakerd.v1 import audio_pb2, enrollment_pb2, verification_pb2
 
 from speakerd_server import values
+from speakerd_server.audio.containers import Container, ContainerFormat
 from speakerd_server.audio.decode import check_format
 from speakerd_server.calls.claims import DEFAULT_TOP_K, Target
 from speakerd_server.cards import Card
 from speakerd_server.decision import policy_for
-from speakerd_server.errors import EncodingUnsupported, FieldInvalid, PolicyInvalid
+from speakerd_server.errors import (
+    ChannelsUnsupported,
+    ChannelUnknown,
+    EncodingUnsupported,
+    FieldInvalid,
+    PolicyInvalid,
+)
 from speakerd_server.pipeline import Heard
-from speakerd_server.values import AudioFormat, Encoding, Policy, ScoreScale
+from speakerd_server.values import (
+    AudioFormat,
+    Encoding,
+    Policy,
+    ScoreScale,
+)
+from speakerd_server.wire.quality_convert import wire_band, wire_quality
 
 ENCODINGS = {
     audio_pb2.AUDIO_ENCODING_PCM16LE: Encoding.PCM16LE,
     audio_pb2.AUDIO_ENCODING_FLOAT32LE: Encoding.FLOAT32LE,
     audio_pb2.AUDIO_ENCODING_MULAW: Encoding.MULAW,
     audio_pb2.AUDIO_ENCODING_ALAW: Encoding.ALAW,
+}
+CONTAINERS = {
+    audio_pb2.AUDIO_ENCODING_WAV: Container.WAV,
+    audio_pb2.AUDIO_ENCODING_FLAC: Container.FLAC,
+    audio_pb2.AUDIO_ENCODING_OGG_OPUS: Container.OGG_OPUS,
 }
 SCALES = {
     audio_pb2.SCORE_SCALE_COSINE: ScoreScale.COSINE,
@@ -59,15 +77,42 @@ def timestamp(unix_s: float) -> Timestamp:
 
 
 def audio_format(message: audio_pb2.AudioFormat) -> AudioFormat:
-    """Read a format; raises EncodingUnsupported or SampleRateUnsupported."""
+    """Read the format of samples.
+
+    Raises EncodingUnsupported, SampleRateUnsupported, ChannelsUnsupported and ChannelUnknown.
+    """
     encoding = ENCODINGS.get(message.encoding)
     if encoding is None:
         known = [e.name for e in Encoding]
-        given = "UNSPECIFIED" if message.encoding == 0 else message.encoding
+        given: object = "UNSPECIFIED" if message.encoding == 0 else message.encoding
+        if message.encoding in CONTAINERS:
+            given = f"{CONTAINERS[message.encoding].name} in a stream"
         raise EncodingUnsupported(given, known)
-    result = AudioFormat(encoding, message.sample_rate_hz)
+    channels, channel = message.channels or 1, message.channel
+    if channels not in (1, 2):
+        raise ChannelsUnsupported(channels)
+    if not (1 if channels == 2 else 0) <= channel <= channels:
+        raise ChannelUnknown(channel, channels)
+    result = AudioFormat(encoding, message.sample_rate_hz, channels, channel or 1)
     check_format(result)
     return result
+
+
+def container_format(message: audio_pb2.AudioFormat) -> ContainerFormat | None:
+    """Read what is said of a file; None: the format is one of samples.
+
+    Raises SampleRateUnsupported, ChannelsUnsupported and ChannelUnknown for what no file can have.
+    """
+    container = CONTAINERS.get(message.encoding)
+    if container is None:
+        return None
+    if not 0 <= message.channels <= 2:
+        raise ChannelsUnsupported(message.channels)
+    if not 0 <= message.channel <= 2:
+        raise ChannelUnknown(message.channel, message.channels or 2)
+    if message.sample_rate_hz:
+        check_format(AudioFormat(Encoding.PCM16LE, message.sample_rate_hz))
+    return ContainerFormat(container, message.sample_rate_hz, message.channels, message.channel)
 
 
 def speech_gate(message: audio_pb2.SpeechGate.ValueType) -> bool | None:
@@ -175,6 +220,8 @@ def result(
         decision=decision(verdict.decision),
         reason=verdict.reason,
         speakers_compared=verdict.speakers_compared,
+        band=wire_band(utterance.band),
+        quality=wire_quality(utterance.quality),
     )
 
 

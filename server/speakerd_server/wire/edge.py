@@ -16,7 +16,6 @@ from grpc_status import rpc_status
 from speakerd_server import metrics
 from speakerd_server.errors import (
     AudioMessageTooLarge,
-    AudioTooLong,
     ClientNotReading,
     ConfigMissing,
     ConfigRepeated,
@@ -24,7 +23,6 @@ from speakerd_server.errors import (
     EngineFailed,
     FieldInvalid,
     InvalidInput,
-    NoAudio,
     NotAvailable,
     RequestEmpty,
     SpeakerdError,
@@ -35,7 +33,6 @@ from speakerd_server.errors import (
 from speakerd_server.wire.status import status_of
 
 AUDIO_MESSAGE_BYTES = 1 << 20
-UNARY_AUDIO_S = 600
 MAXIMUM_REQUEST_ID = 128
 T = TypeVar("T")
 _OURS = (EngineFailed, NotAvailable, StoreCorrupt, StoreFull)
@@ -170,14 +167,6 @@ async def chunks_of(requests: AsyncIterator[StreamRequest]) -> AsyncIterator[byt
         if len(chunk) > AUDIO_MESSAGE_BYTES:
             raise AudioMessageTooLarge(len(chunk), AUDIO_MESSAGE_BYTES)
         yield chunk
-
-
-def check_unary_length(content: bytes, bytes_per_second: int) -> None:
-    """Refuse unary audio of more than 10 minutes by AudioTooLong, and none by NoAudio."""
-    if not content:
-        raise NoAudio
-    if len(content) > UNARY_AUDIO_S * bytes_per_second:
-        raise AudioTooLong(UNARY_AUDIO_S, "send it as a stream, or in parts")
 
 
 @contextmanager

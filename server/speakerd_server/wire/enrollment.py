@@ -13,15 +13,22 @@ from speakerd.v1 import enrollment_pb2 as pb
 from speakerd.v1 import enrollment_pb2_grpc
 
 from speakerd_server import metrics
-from speakerd_server.calls.enrolling import Enrolment
+from speakerd_server.calls.enrolling import Enrolment, Wanted
 from speakerd_server.calls.hearing import Hearing, window_length
 from speakerd_server.calls.models import LoadedModel
 from speakerd_server.calls.serving import Serving
 from speakerd_server.calls.sessions import SessionEntry
 from speakerd_server.errors import ConfigMissing, FieldInvalid, PageTokenInvalid
 from speakerd_server.store.ids import check_speaker_id
-from speakerd_server.values import Utterance
+from speakerd_server.values import AudioFormat, Utterance
 from speakerd_server.wire import convert, edge
+from speakerd_server.wire.quality_convert import (
+    quality_limits,
+    wire_band,
+    wire_limits,
+    wire_quality,
+)
+from speakerd_server.wire.sounds import UNARY_AUDIO_S, whole_sound
 
 MAXIMUM_NAME = 256
 MAXIMUM_PAGE = 1000
@@ -42,8 +49,9 @@ class _Enrolling:
             domain=self.enrolment.domain,
             model=convert.identity(hearing.model.card.identity),
             samples_per_chunk=hearing.samples_per_chunk,
-            minimum_net_speech=convert.duration_of_seconds(self.enrolment.minimum_speech_s),
+            minimum_net_speech=convert.duration_of_seconds(self.enrolment.wanted.minimum_speech_s),
             speech_gate=convert.wire_gate(hearing.gated),
+            quality=wire_limits(self.enrolment.wanted.limits),
         )
 
     def session(self) -> dict[str, Any]:
@@ -66,6 +74,11 @@ class _Enrolling:
                 utterance.speech_samples, self.enrolment.hearing.model_rate_hz
             ),
             window_count=utterance.window_count,
+            window_consistency=utterance.consistency,
+            recording_consistency=progress.consistency,
+            quality=wire_quality(utterance.quality),
+            band=wire_band(utterance.band),
+            reason=progress.reason,
         )
 
     async def result(self, utterance: Utterance) -> pb.EnrollmentResult:
@@ -77,6 +90,9 @@ class _Enrolling:
             recording_consistency=stored.consistency,
             feedback=_feedback(stored.feedback.name),
             reason=stored.reason,
+            duplicates=[
+                pb.Duplicate(speaker_id=one, cosine=alike) for one, alike in stored.duplicates
+            ],
         )
 
 
@@ -100,7 +116,8 @@ class EnrollmentService(enrollment_pb2_grpc.EnrollmentServiceServicer):
             config = await edge.config_of(requests, limits.idle_timeout_s)
             call.named(config.request_id)
             with self._serving.live_model(config.model) as model:
-                enrolling = await self._enrolling(config, model, call.request_id)
+                audio_format = convert.audio_format(config.audio_format)
+                enrolling = await self._enrolling(config, model, call.request_id, audio_format)
                 opened = pb.StreamEnrollResponse(opened=enrolling.settings())
                 with self._serving.sessions.opened(**enrolling.session()) as entry:
                     await call.write(opened, limits.write_timeout_s)
@@ -143,10 +160,9 @@ class EnrollmentService(enrollment_pb2_grpc.EnrollmentServiceServicer):
             self._serving.places.unary(len(request.audio)),
             self._serving.models.held(config.model) as model,
         ):
-            enrolling = await self._enrolling(config, model, call.request_id)
-            hearing = enrolling.enrolment.hearing
-            edge.check_unary_length(request.audio, hearing.audio_format.bytes_per_second)
-            heard = await hearing.whole(self._serving, request.audio)
+            sound = whole_sound(config.audio_format, request.audio)
+            enrolling = await self._enrolling(config, model, call.request_id, sound.audio_format)
+            heard = await enrolling.enrolment.hearing.whole(self._serving, sound.content)
             result = await enrolling.result(heard.utterance)
         return pb.EnrollSpeakerResponse(settings=enrolling.settings(), result=result)
 
@@ -215,7 +231,11 @@ class EnrollmentService(enrollment_pb2_grpc.EnrollmentServiceServicer):
         return self._serving.domain(request.domain), request.speaker_id
 
     async def _enrolling(
-        self, config: pb.EnrollmentConfig, model: LoadedModel, request_id: str
+        self,
+        config: pb.EnrollmentConfig,
+        model: LoadedModel,
+        request_id: str,
+        audio_format: AudioFormat,
     ) -> _Enrolling:
         domain = self._serving.domain(config.domain)
         check_speaker_id(config.speaker_id)
@@ -224,15 +244,22 @@ class EnrollmentService(enrollment_pb2_grpc.EnrollmentServiceServicer):
         minimum_s = self._serving.settings.enroll_minimum_speech_s
         if config.HasField("minimum_net_speech"):
             minimum_s = convert.seconds(config.minimum_net_speech, "minimum_net_speech", 0, 600)
-        wanted = config.samples_per_chunk if config.HasField("samples_per_chunk") else None
+        length = config.samples_per_chunk if config.HasField("samples_per_chunk") else None
         hearing = Hearing(
             model=model,
-            audio_format=convert.audio_format(config.audio_format),
-            samples_per_chunk=window_length(model, wanted),
-            maximum_signal_s=edge.UNARY_AUDIO_S,
+            audio_format=audio_format,
+            samples_per_chunk=window_length(model, length),
+            maximum_signal_s=UNARY_AUDIO_S,
             gated=self._serving.gated(convert.speech_gate(config.speech_gate)),
         )
-        enrolment = Enrolment(self._serving, domain, config.speaker_id, name, hearing, minimum_s)
+        wanted = Wanted(
+            minimum_s,
+            quality_limits(config.quality, self._serving.quality),
+            name,
+            config.force,
+            config.check_duplicates,
+        )
+        enrolment = Enrolment(self._serving, domain, config.speaker_id, hearing, wanted)
         await enrolment.check()
         return _Enrolling(request_id, enrolment)
 

@@ -20,9 +20,17 @@ from speakerd_server.calls.sessions import SessionEntry
 from speakerd_server.decision import Comparison, decide
 from speakerd_server.errors import AudioWithoutVoice, ConfigMissing
 from speakerd_server.pipeline import Heard
+from speakerd_server.quality.limits import QualitySettings, poor
 from speakerd_server.score.similarity import cosine, on_scale
 from speakerd_server.values import AudioFormat, Policy, ScoreScale, SpeakerState, Verdict
 from speakerd_server.wire import convert, edge
+from speakerd_server.wire.quality_convert import (
+    quality_limits,
+    wire_band,
+    wire_limits,
+    wire_quality,
+)
+from speakerd_server.wire.sounds import whole_sound
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +45,7 @@ class _Verification:
     policy: Policy
     target: Target
     claim: Claim
+    limits: QualitySettings
 
     async def result(self, heard: Heard) -> tuple[pb.VerificationResult, Verdict]:
         verdict = await self.claim.verdict(heard.utterance)
@@ -68,7 +77,7 @@ class _Verification:
             model=convert.identity(self.hearing.model.card.identity),
             samples_per_chunk=self.hearing.samples_per_chunk,
             model_sample_rate_hz=rate_hz,
-            policy=convert.wire_policy(self.policy, rate_hz),
+            policy=_wire_policy(self.policy, rate_hz, self.limits),
             update_interval=convert.duration_of_seconds(self.hearing.update_interval_s),
             speech_gate=convert.wire_gate(self.hearing.gated),
         )
@@ -94,7 +103,9 @@ class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
             config = await edge.config_of(requests, limits.idle_timeout_s)
             call.named(config.request_id)
             with self._serving.live_model(config.model) as model:
-                verification = await self._verification(config, model, call.request_id)
+                verification = await self._verification(
+                    config, model, call.request_id, convert.audio_format(config.audio_format)
+                )
                 opened = pb.StreamVerifyResponse(opened=verification.settings())
                 with self._serving.sessions.opened(**verification.session()) as entry:
                     await call.write(opened, limits.write_timeout_s)
@@ -137,8 +148,11 @@ class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
             self._serving.places.unary(len(request.audio)),
             self._serving.models.held(config.model) as model,
         ):
-            verification = await self._verification(config, model, call.request_id)
-            heard = await self._whole(verification.hearing, request.audio)
+            sound = whole_sound(config.audio_format, request.audio)
+            verification = await self._verification(
+                config, model, call.request_id, sound.audio_format
+            )
+            heard = await verification.hearing.whole(self._serving, sound.content)
             result, verdict = await verification.result(heard)
         _decided(call, verdict)
         return pb.VerifyResponse(settings=verification.settings(), result=result)
@@ -157,6 +171,7 @@ class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
             self._serving.places.unary(size_bytes),
         ):
             policy = convert.policy(request.policy, model.card)
+            limits = quality_limits(request.policy.quality, self._serving.quality)
             cut = policy.maximum_speech_samples
             with edge.within("first"):
                 first = await self._recording(model, request, request.first, cut)
@@ -173,6 +188,7 @@ class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
             window_count=heard.utterance.window_count,
             sample_rate_hz=model.card.sample_rate_hz,
             speakers_compared=1,
+            poor=poor(first.utterance.quality, limits) or poor(second.utterance.quality, limits),
         )
         scales = (ScoreScale.COSINE, ScoreScale.SIMILARITY) if alike is not None else ()
         return pb.CompareResponse(
@@ -180,7 +196,7 @@ class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
             scores=[convert.score(on_scale(alike or 0.0, scale), scale) for scale in scales],
             decision=convert.decision(verdict.decision),
             reason=verdict.reason,
-            policy=convert.wire_policy(policy, model.card.sample_rate_hz),
+            policy=_wire_policy(policy, model.card.sample_rate_hz, limits),
             model=convert.identity(model.card.identity),
         )
 
@@ -207,35 +223,41 @@ class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
             windows_without_variance=utterance.windows_without_variance,
             net_speech=convert.duration(utterance.speech_samples, model.card.sample_rate_hz),
             model=convert.identity(model.card.identity),
+            band=wire_band(utterance.band),
+            quality=wire_quality(utterance.quality),
         )
 
     async def _verification(
-        self, config: pb.VerificationConfig, model: LoadedModel, request_id: str
+        self,
+        config: pb.VerificationConfig,
+        model: LoadedModel,
+        request_id: str,
+        audio_format: AudioFormat,
     ) -> _Verification:
         domain = self._serving.domain(config.domain)
         policy = convert.policy(config.policy, model.card)
         hearing = self._hearing(
             model,
             config,
-            config.audio_format,
+            audio_format,
             update_interval_s=convert.seconds(config.update_interval, "update_interval", 0, 3600),
             maximum_speech_samples=policy.maximum_speech_samples,
         )
         target = convert.target(config)
-        claim = Claim(self._serving, domain, target, model.card, policy)
+        limits = quality_limits(config.policy.quality, self._serving.quality)
+        claim = Claim(self._serving, domain, target, model.card, policy, limits)
         await claim.check()
-        return _Verification(request_id, domain, hearing, policy, target, claim)
+        return _Verification(request_id, domain, hearing, policy, target, claim, limits)
 
     def _hearing(
         self,
         model: LoadedModel,
         request: pb.VerificationConfig | pb.CompareRequest | pb.EmbedRequest,
-        format_message: Any,
+        audio_format: AudioFormat,
         *,
         update_interval_s: float = 0.0,
         maximum_speech_samples: int | None = None,
     ) -> Hearing:
-        audio_format: AudioFormat = convert.audio_format(format_message)
         wanted = request.samples_per_chunk if request.HasField("samples_per_chunk") else None
         gated = convert.speech_gate(request.speech_gate)
         if gated is None and isinstance(request, pb.EmbedRequest):
@@ -256,12 +278,15 @@ class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
         audio: pb.Audio,
         cut: int | None = None,
     ) -> Heard:
-        hearing = self._hearing(model, request, audio.format, maximum_speech_samples=cut)
-        return await self._whole(hearing, audio.content)
+        sound = whole_sound(audio.format, audio.content)
+        hearing = self._hearing(model, request, sound.audio_format, maximum_speech_samples=cut)
+        return await hearing.whole(self._serving, sound.content)
 
-    async def _whole(self, hearing: Hearing, content: bytes) -> Heard:
-        edge.check_unary_length(content, hearing.audio_format.bytes_per_second)
-        return await hearing.whole(self._serving, content)
+
+def _wire_policy(policy: Policy, rate_hz: int, limits: QualitySettings) -> pb.Policy:
+    message = convert.wire_policy(policy, rate_hz)
+    message.quality.CopyFrom(wire_limits(limits))
+    return message
 
 
 def _decided(call: edge.Call, verdict: Verdict) -> None:

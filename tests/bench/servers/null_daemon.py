@@ -59,6 +59,7 @@ def main() -> None:
         "calls.maximum_streams": 100_000,
         "engine.workers": 1,
         "gate.enabled": False,
+        "quality.minimum_snr_db": -20.0,
         "logs.level": "warning",
     }
     settings = config.load(flags=flags)

@@ -36,7 +36,9 @@ class _AudioEncodingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AudioEn
     AUDIO_ENCODING_ALAW: _AudioEncoding.ValueType  # 4
     """ITU-T G.711 A-law, 1 byte a sample."""
     AUDIO_ENCODING_OGG_OPUS: _AudioEncoding.ValueType  # 5
-    """Opus in Ogg (RFC 7845), in streams and whole recordings. Rate and channels are the file's."""
+    """A file of Opus in Ogg (RFC 7845), whole recordings only (ENCODING_UNSUPPORTED in a stream). Rate
+    and channels are the file's.
+    """
     AUDIO_ENCODING_WAV: _AudioEncoding.ValueType  # 6
     """A WAV file, whole recordings only (ENCODING_UNSUPPORTED in a stream). Rate and channels are
     the file's.
@@ -62,7 +64,9 @@ AUDIO_ENCODING_MULAW: AudioEncoding.ValueType  # 3
 AUDIO_ENCODING_ALAW: AudioEncoding.ValueType  # 4
 """ITU-T G.711 A-law, 1 byte a sample."""
 AUDIO_ENCODING_OGG_OPUS: AudioEncoding.ValueType  # 5
-"""Opus in Ogg (RFC 7845), in streams and whole recordings. Rate and channels are the file's."""
+"""A file of Opus in Ogg (RFC 7845), whole recordings only (ENCODING_UNSUPPORTED in a stream). Rate
+and channels are the file's.
+"""
 AUDIO_ENCODING_WAV: AudioEncoding.ValueType  # 6
 """A WAV file, whole recordings only (ENCODING_UNSUPPORTED in a stream). Rate and channels are
 the file's.

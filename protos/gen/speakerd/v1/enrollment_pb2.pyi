@@ -116,8 +116,6 @@ class Recording(_message.Message):
     NET_SPEECH_FIELD_NUMBER: _builtins.int
     WINDOW_COUNT_FIELD_NUMBER: _builtins.int
     WINDOW_CONSISTENCY_FIELD_NUMBER: _builtins.int
-    BAND_FIELD_NUMBER: _builtins.int
-    QUALITY_FIELD_NUMBER: _builtins.int
     recording_id: _builtins.str
     """Made by the server, unique in the store."""
     window_count: _builtins.int
@@ -126,8 +124,6 @@ class Recording(_message.Message):
     """Cosine, in [-1, 1]: mean over its windows of the cosine to the recording's own mean.
     1 for a single window; low when several people speak.
     """
-    band: _audio_pb2.Band.ValueType
-    """How much of the spectrum the speech carries."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was stored."""
@@ -135,10 +131,6 @@ class Recording(_message.Message):
     @_builtins.property
     def net_speech(self) -> _duration_pb2.Duration:
         """Seconds of voice; with the speech gate off, of audio. Its weight in the voiceprint."""
-
-    @_builtins.property
-    def quality(self) -> _audio_pb2.AudioQuality:
-        """How good the audio was; unset for recordings older than this field."""
 
     def __init__(
         self,
@@ -148,12 +140,10 @@ class Recording(_message.Message):
         net_speech: _duration_pb2.Duration | None = ...,
         window_count: _builtins.int = ...,
         window_consistency: _builtins.float = ...,
-        band: _audio_pb2.Band.ValueType = ...,
-        quality: _audio_pb2.AudioQuality | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "net_speech", b"net_speech", "quality", b"quality"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "net_speech", b"net_speech"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["band", b"band", "create_time", b"create_time", "net_speech", b"net_speech", "quality", b"quality", "recording_id", b"recording_id", "window_consistency", b"window_consistency", "window_count", b"window_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "net_speech", b"net_speech", "recording_id", b"recording_id", "window_consistency", b"window_consistency", "window_count", b"window_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -174,11 +164,6 @@ class Speaker(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     RECORDINGS_FIELD_NUMBER: _builtins.int
     NET_SPEECH_FIELD_NUMBER: _builtins.int
-    CONSENT_TIME_FIELD_NUMBER: _builtins.int
-    LAST_USED_TIME_FIELD_NUMBER: _builtins.int
-    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
-    OPT_OUT_TIME_FIELD_NUMBER: _builtins.int
-    GROUPS_FIELD_NUMBER: _builtins.int
     speaker_id: _builtins.str
     """As enrolled."""
     domain: _builtins.str
@@ -207,26 +192,6 @@ class Speaker(_message.Message):
     def net_speech(self) -> _duration_pb2.Duration:
         """Sum over the recordings."""
 
-    @_builtins.property
-    def consent_time(self) -> _timestamp_pb2.Timestamp:
-        """When the person agreed to be enrolled, as the client told; unset: it never did."""
-
-    @_builtins.property
-    def last_used_time(self) -> _timestamp_pb2.Timestamp:
-        """Last verification in which this speaker was ACCEPTed, to the hour; unset: none."""
-
-    @_builtins.property
-    def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When the voiceprint expires or did, by the domain's settings as they are now; unset: never."""
-
-    @_builtins.property
-    def opt_out_time(self) -> _timestamp_pb2.Timestamp:
-        """When the person opted out; unset: did not."""
-
-    @_builtins.property
-    def groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The groups it is a member of, by name."""
-
     def __init__(
         self,
         *,
@@ -239,15 +204,10 @@ class Speaker(_message.Message):
         model: _audio_pb2.ModelIdentity | None = ...,
         recordings: _abc.Iterable[Global___Recording] | None = ...,
         net_speech: _duration_pb2.Duration | None = ...,
-        consent_time: _timestamp_pb2.Timestamp | None = ...,
-        last_used_time: _timestamp_pb2.Timestamp | None = ...,
-        expire_time: _timestamp_pb2.Timestamp | None = ...,
-        opt_out_time: _timestamp_pb2.Timestamp | None = ...,
-        groups: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["consent_time", b"consent_time", "create_time", b"create_time", "expire_time", b"expire_time", "last_used_time", b"last_used_time", "model", b"model", "net_speech", b"net_speech", "opt_out_time", b"opt_out_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "model", b"model", "net_speech", b"net_speech", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["consent_time", b"consent_time", "create_time", b"create_time", "display_name", b"display_name", "domain", b"domain", "expire_time", b"expire_time", "groups", b"groups", "last_used_time", b"last_used_time", "model", b"model", "net_speech", b"net_speech", "opt_out_time", b"opt_out_time", "recordings", b"recordings", "speaker_id", b"speaker_id", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "display_name", b"display_name", "domain", b"domain", "model", b"model", "net_speech", b"net_speech", "recordings", b"recordings", "speaker_id", b"speaker_id", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -270,7 +230,6 @@ class EnrollmentConfig(_message.Message):
     SPEECH_GATE_FIELD_NUMBER: _builtins.int
     FORCE_FIELD_NUMBER: _builtins.int
     CHECK_DUPLICATES_FIELD_NUMBER: _builtins.int
-    CONSENT_TIME_FIELD_NUMBER: _builtins.int
     QUALITY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """As in VerificationConfig."""
@@ -309,10 +268,6 @@ class EnrollmentConfig(_message.Message):
         """
 
     @_builtins.property
-    def consent_time(self) -> _timestamp_pb2.Timestamp:
-        """When the person agreed to be enrolled; kept with the speaker. Unset: what was kept stays."""
-
-    @_builtins.property
     def quality(self) -> _audio_pb2.QualityPolicy:
         """Unset: the server's settings."""
 
@@ -330,12 +285,11 @@ class EnrollmentConfig(_message.Message):
         speech_gate: _audio_pb2.SpeechGate.ValueType = ...,
         force: _builtins.bool = ...,
         check_duplicates: _builtins.bool = ...,
-        consent_time: _timestamp_pb2.Timestamp | None = ...,
         quality: _audio_pb2.QualityPolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "_samples_per_chunk", b"_samples_per_chunk", "audio_format", b"audio_format", "consent_time", b"consent_time", "display_name", b"display_name", "minimum_net_speech", b"minimum_net_speech", "quality", b"quality", "samples_per_chunk", b"samples_per_chunk"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "_samples_per_chunk", b"_samples_per_chunk", "audio_format", b"audio_format", "display_name", b"display_name", "minimum_net_speech", b"minimum_net_speech", "quality", b"quality", "samples_per_chunk", b"samples_per_chunk"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "_samples_per_chunk", b"_samples_per_chunk", "audio_format", b"audio_format", "check_duplicates", b"check_duplicates", "consent_time", b"consent_time", "display_name", b"display_name", "domain", b"domain", "force", b"force", "minimum_net_speech", b"minimum_net_speech", "model", b"model", "quality", b"quality", "request_id", b"request_id", "samples_per_chunk", b"samples_per_chunk", "speaker_id", b"speaker_id", "speech_gate", b"speech_gate"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "_samples_per_chunk", b"_samples_per_chunk", "audio_format", b"audio_format", "check_duplicates", b"check_duplicates", "display_name", b"display_name", "domain", b"domain", "force", b"force", "minimum_net_speech", b"minimum_net_speech", "model", b"model", "quality", b"quality", "request_id", b"request_id", "samples_per_chunk", b"samples_per_chunk", "speaker_id", b"speaker_id", "speech_gate", b"speech_gate"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__display_name: _TypeAlias = _typing.Literal["display_name"]  # noqa: Y015
     _WhichOneofArgType__display_name: _TypeAlias = _typing.Literal["_display_name", b"_display_name"]  # noqa: Y015
@@ -792,7 +746,6 @@ class UpdateSpeakerRequest(_message.Message):
     SPEAKER_ID_FIELD_NUMBER: _builtins.int
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     REMOVE_RECORDING_IDS_FIELD_NUMBER: _builtins.int
-    CONSENT_TIME_FIELD_NUMBER: _builtins.int
     domain: _builtins.str
     """As in VerificationConfig."""
     speaker_id: _builtins.str
@@ -805,10 +758,6 @@ class UpdateSpeakerRequest(_message.Message):
         nothing was changed. A speaker without recordings is PENDING.
         """
 
-    @_builtins.property
-    def consent_time(self) -> _timestamp_pb2.Timestamp:
-        """Replaces the consent time when set."""
-
     def __init__(
         self,
         *,
@@ -816,11 +765,10 @@ class UpdateSpeakerRequest(_message.Message):
         speaker_id: _builtins.str = ...,
         display_name: _builtins.str | None = ...,
         remove_recording_ids: _abc.Iterable[_builtins.str] | None = ...,
-        consent_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "consent_time", b"consent_time", "display_name", b"display_name"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "display_name", b"display_name"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "consent_time", b"consent_time", "display_name", b"display_name", "domain", b"domain", "remove_recording_ids", b"remove_recording_ids", "speaker_id", b"speaker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "display_name", b"display_name", "domain", b"domain", "remove_recording_ids", b"remove_recording_ids", "speaker_id", b"speaker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__display_name: _TypeAlias = _typing.Literal["display_name"]  # noqa: Y015
     _WhichOneofArgType__display_name: _TypeAlias = _typing.Literal["_display_name", b"_display_name"]  # noqa: Y015
@@ -899,421 +847,3 @@ class DeleteSpeakerResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteSpeakerResponse: _TypeAlias = DeleteSpeakerResponse  # noqa: Y015
-
-@_typing.final
-class OptOutSpeakerRequest(_message.Message):
-    """Who opts out."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    DOMAIN_FIELD_NUMBER: _builtins.int
-    SPEAKER_ID_FIELD_NUMBER: _builtins.int
-    domain: _builtins.str
-    """As in VerificationConfig."""
-    speaker_id: _builtins.str
-    """Need not be known."""
-    def __init__(
-        self,
-        *,
-        domain: _builtins.str = ...,
-        speaker_id: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["domain", b"domain", "speaker_id", b"speaker_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___OptOutSpeakerRequest: _TypeAlias = OptOutSpeakerRequest  # noqa: Y015
-
-@_typing.final
-class OptOutSpeakerResponse(_message.Message):
-    """What was erased."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    SPEAKER_FIELD_NUMBER: _builtins.int
-    RECORDINGS_ERASED_FIELD_NUMBER: _builtins.int
-    recordings_erased: _builtins.int
-    """How many recordings the speaker had."""
-    @_builtins.property
-    def speaker(self) -> Global___Speaker:
-        """Now OPTED_OUT, without recordings."""
-
-    def __init__(
-        self,
-        *,
-        speaker: Global___Speaker | None = ...,
-        recordings_erased: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["speaker", b"speaker"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["recordings_erased", b"recordings_erased", "speaker", b"speaker"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___OptOutSpeakerResponse: _TypeAlias = OptOutSpeakerResponse  # noqa: Y015
-
-@_typing.final
-class AllowSpeakerRequest(_message.Message):
-    """Whose opt-out is lifted."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    DOMAIN_FIELD_NUMBER: _builtins.int
-    SPEAKER_ID_FIELD_NUMBER: _builtins.int
-    domain: _builtins.str
-    """As in VerificationConfig."""
-    speaker_id: _builtins.str
-    """Unknown: NOT_FOUND, SPEAKER_UNKNOWN."""
-    def __init__(
-        self,
-        *,
-        domain: _builtins.str = ...,
-        speaker_id: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["domain", b"domain", "speaker_id", b"speaker_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___AllowSpeakerRequest: _TypeAlias = AllowSpeakerRequest  # noqa: Y015
-
-@_typing.final
-class AllowSpeakerResponse(_message.Message):
-    """The speaker after it."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    SPEAKER_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def speaker(self) -> Global___Speaker:
-        """Now PENDING."""
-
-    def __init__(
-        self,
-        *,
-        speaker: Global___Speaker | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["speaker", b"speaker"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["speaker", b"speaker"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___AllowSpeakerResponse: _TypeAlias = AllowSpeakerResponse  # noqa: Y015
-
-@_typing.final
-class Group(_message.Message):
-    """A named set of speakers in a domain."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    NAME_FIELD_NUMBER: _builtins.int
-    DOMAIN_FIELD_NUMBER: _builtins.int
-    SPEAKER_IDS_FIELD_NUMBER: _builtins.int
-    CREATE_TIME_FIELD_NUMBER: _builtins.int
-    UPDATE_TIME_FIELD_NUMBER: _builtins.int
-    name: _builtins.str
-    """1 to 64 letters, digits, '.', '_' and '-'; the first a letter or digit (GROUP_NAME_INVALID)."""
-    domain: _builtins.str
-    """Where the group belongs."""
-    @_builtins.property
-    def speaker_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """By speaker id, in code point order."""
-
-    @_builtins.property
-    def create_time(self) -> _timestamp_pb2.Timestamp:
-        """First seen."""
-
-    @_builtins.property
-    def update_time(self) -> _timestamp_pb2.Timestamp:
-        """Last change of its members."""
-
-    def __init__(
-        self,
-        *,
-        name: _builtins.str = ...,
-        domain: _builtins.str = ...,
-        speaker_ids: _abc.Iterable[_builtins.str] | None = ...,
-        create_time: _timestamp_pb2.Timestamp | None = ...,
-        update_time: _timestamp_pb2.Timestamp | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "domain", b"domain", "name", b"name", "speaker_ids", b"speaker_ids", "update_time", b"update_time"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Group: _TypeAlias = Group  # noqa: Y015
-
-@_typing.final
-class CreateGroupRequest(_message.Message):
-    """Which group to make."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    DOMAIN_FIELD_NUMBER: _builtins.int
-    NAME_FIELD_NUMBER: _builtins.int
-    domain: _builtins.str
-    """As in VerificationConfig."""
-    name: _builtins.str
-    """As in Group."""
-    def __init__(
-        self,
-        *,
-        domain: _builtins.str = ...,
-        name: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["domain", b"domain", "name", b"name"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___CreateGroupRequest: _TypeAlias = CreateGroupRequest  # noqa: Y015
-
-@_typing.final
-class CreateGroupResponse(_message.Message):
-    """The new group."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    GROUP_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def group(self) -> Global___Group:
-        """Without members."""
-
-    def __init__(
-        self,
-        *,
-        group: Global___Group | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["group", b"group"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___CreateGroupResponse: _TypeAlias = CreateGroupResponse  # noqa: Y015
-
-@_typing.final
-class GetGroupRequest(_message.Message):
-    """Which group to read."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    DOMAIN_FIELD_NUMBER: _builtins.int
-    NAME_FIELD_NUMBER: _builtins.int
-    domain: _builtins.str
-    """As in VerificationConfig."""
-    name: _builtins.str
-    """Unknown: NOT_FOUND, GROUP_UNKNOWN."""
-    def __init__(
-        self,
-        *,
-        domain: _builtins.str = ...,
-        name: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["domain", b"domain", "name", b"name"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___GetGroupRequest: _TypeAlias = GetGroupRequest  # noqa: Y015
-
-@_typing.final
-class GetGroupResponse(_message.Message):
-    """One group."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    GROUP_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def group(self) -> Global___Group:
-        """With all members."""
-
-    def __init__(
-        self,
-        *,
-        group: Global___Group | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["group", b"group"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___GetGroupResponse: _TypeAlias = GetGroupResponse  # noqa: Y015
-
-@_typing.final
-class ListGroupsRequest(_message.Message):
-    """Which page of groups to read."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    DOMAIN_FIELD_NUMBER: _builtins.int
-    PAGE_SIZE_FIELD_NUMBER: _builtins.int
-    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
-    domain: _builtins.str
-    """As in VerificationConfig."""
-    page_size: _builtins.int
-    """Most groups in the page, 1 to 1000; 0 means 100."""
-    page_token: _builtins.str
-    """next_page_token of the page before; empty: the first page. Others: PAGE_TOKEN_INVALID."""
-    def __init__(
-        self,
-        *,
-        domain: _builtins.str = ...,
-        page_size: _builtins.int = ...,
-        page_token: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["domain", b"domain", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ListGroupsRequest: _TypeAlias = ListGroupsRequest  # noqa: Y015
-
-@_typing.final
-class ListGroupsResponse(_message.Message):
-    """One page of groups."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    GROUPS_FIELD_NUMBER: _builtins.int
-    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
-    next_page_token: _builtins.str
-    """Empty on the last page."""
-    @_builtins.property
-    def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___Group]:
-        """By name, in code point order."""
-
-    def __init__(
-        self,
-        *,
-        groups: _abc.Iterable[Global___Group] | None = ...,
-        next_page_token: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups", "next_page_token", b"next_page_token"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ListGroupsResponse: _TypeAlias = ListGroupsResponse  # noqa: Y015
-
-@_typing.final
-class UpdateGroupRequest(_message.Message):
-    """What to change on a group."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    DOMAIN_FIELD_NUMBER: _builtins.int
-    NAME_FIELD_NUMBER: _builtins.int
-    ADD_SPEAKER_IDS_FIELD_NUMBER: _builtins.int
-    REMOVE_SPEAKER_IDS_FIELD_NUMBER: _builtins.int
-    domain: _builtins.str
-    """As in VerificationConfig."""
-    name: _builtins.str
-    """Unknown: NOT_FOUND, GROUP_UNKNOWN."""
-    @_builtins.property
-    def add_speaker_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Speakers to add, at most 1000; unknown ones end the call with NOT_FOUND, SPEAKER_UNKNOWN. Members
-        already: no change.
-        """
-
-    @_builtins.property
-    def remove_speaker_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Members to remove, at most 1000; those who are none: no change."""
-
-    def __init__(
-        self,
-        *,
-        domain: _builtins.str = ...,
-        name: _builtins.str = ...,
-        add_speaker_ids: _abc.Iterable[_builtins.str] | None = ...,
-        remove_speaker_ids: _abc.Iterable[_builtins.str] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_speaker_ids", b"add_speaker_ids", "domain", b"domain", "name", b"name", "remove_speaker_ids", b"remove_speaker_ids"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___UpdateGroupRequest: _TypeAlias = UpdateGroupRequest  # noqa: Y015
-
-@_typing.final
-class UpdateGroupResponse(_message.Message):
-    """The group after the change."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    GROUP_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def group(self) -> Global___Group:
-        """With all members."""
-
-    def __init__(
-        self,
-        *,
-        group: Global___Group | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["group", b"group"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___UpdateGroupResponse: _TypeAlias = UpdateGroupResponse  # noqa: Y015
-
-@_typing.final
-class DeleteGroupRequest(_message.Message):
-    """Which group to delete."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    DOMAIN_FIELD_NUMBER: _builtins.int
-    NAME_FIELD_NUMBER: _builtins.int
-    domain: _builtins.str
-    """As in VerificationConfig."""
-    name: _builtins.str
-    """Unknown: NOT_FOUND, GROUP_UNKNOWN."""
-    def __init__(
-        self,
-        *,
-        domain: _builtins.str = ...,
-        name: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["domain", b"domain", "name", b"name"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___DeleteGroupRequest: _TypeAlias = DeleteGroupRequest  # noqa: Y015
-
-@_typing.final
-class DeleteGroupResponse(_message.Message):
-    """What was deleted."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    MEMBERS_FIELD_NUMBER: _builtins.int
-    members: _builtins.int
-    """How many members the group had."""
-    def __init__(
-        self,
-        *,
-        members: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["members", b"members"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___DeleteGroupResponse: _TypeAlias = DeleteGroupResponse  # noqa: Y015

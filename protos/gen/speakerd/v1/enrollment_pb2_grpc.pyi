@@ -66,40 +66,6 @@ class EnrollmentServiceStub:
     Ends with INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS
     or INTERNAL.
     """
-    OptOutSpeaker: _grpc.UnaryUnaryMultiCallable[_enrollment_pb2.OptOutSpeakerRequest, _enrollment_pb2.OptOutSpeakerResponse]
-    """Erases a speaker's voiceprint as DeleteSpeaker does, and refuses enrolments and verifications of
-    this id until AllowSpeaker. A speaker who is not known yet may opt out as well.
-    Ends with INVALID_ARGUMENT, NOT_FOUND (unknown domain), RESOURCE_EXHAUSTED (STORE_FULL),
-    UNAVAILABLE, DATA_LOSS or INTERNAL.
-    """
-    AllowSpeaker: _grpc.UnaryUnaryMultiCallable[_enrollment_pb2.AllowSpeakerRequest, _enrollment_pb2.AllowSpeakerResponse]
-    """Lifts an opt-out: the speaker is PENDING again and can enrol.
-    Ends with INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (SPEAKER_NOT_OPTED_OUT),
-    RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS or INTERNAL.
-    """
-    CreateGroup: _grpc.UnaryUnaryMultiCallable[_enrollment_pb2.CreateGroupRequest, _enrollment_pb2.CreateGroupResponse]
-    """Makes an empty group, such as a household or a watchlist; of that name none may exist.
-    Ends with INVALID_ARGUMENT, NOT_FOUND (unknown domain), ALREADY_EXISTS (GROUP_EXISTS),
-    RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS or INTERNAL.
-    """
-    GetGroup: _grpc.UnaryUnaryMultiCallable[_enrollment_pb2.GetGroupRequest, _enrollment_pb2.GetGroupResponse]
-    """Gives one group with its members.
-    Ends with INVALID_ARGUMENT, NOT_FOUND, UNAVAILABLE, DATA_LOSS or INTERNAL.
-    """
-    ListGroups: _grpc.UnaryUnaryMultiCallable[_enrollment_pb2.ListGroupsRequest, _enrollment_pb2.ListGroupsResponse]
-    """Lists the groups of a domain by name, page by page.
-    Ends with INVALID_ARGUMENT, NOT_FOUND (unknown domain), UNAVAILABLE, DATA_LOSS or INTERNAL.
-    """
-    UpdateGroup: _grpc.UnaryUnaryMultiCallable[_enrollment_pb2.UpdateGroupRequest, _enrollment_pb2.UpdateGroupResponse]
-    """Adds speakers to a group and removes members from it, all or nothing.
-    Ends with INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS
-    or INTERNAL. Then nothing was changed.
-    """
-    DeleteGroup: _grpc.UnaryUnaryMultiCallable[_enrollment_pb2.DeleteGroupRequest, _enrollment_pb2.DeleteGroupResponse]
-    """Deletes a group; its members stay enrolled.
-    Ends with INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS
-    or INTERNAL.
-    """
 
 @_typing.type_check_only
 class EnrollmentServiceAsyncStub(EnrollmentServiceStub):
@@ -136,40 +102,6 @@ class EnrollmentServiceAsyncStub(EnrollmentServiceStub):
     DeleteSpeaker: _aio.UnaryUnaryMultiCallable[_enrollment_pb2.DeleteSpeakerRequest, _enrollment_pb2.DeleteSpeakerResponse]  # type: ignore[assignment]
     """Deletes a speaker and erases the voiceprint: after the reply no byte of it is in the
     database file, its write-ahead log or the search index.
-    Ends with INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS
-    or INTERNAL.
-    """
-    OptOutSpeaker: _aio.UnaryUnaryMultiCallable[_enrollment_pb2.OptOutSpeakerRequest, _enrollment_pb2.OptOutSpeakerResponse]  # type: ignore[assignment]
-    """Erases a speaker's voiceprint as DeleteSpeaker does, and refuses enrolments and verifications of
-    this id until AllowSpeaker. A speaker who is not known yet may opt out as well.
-    Ends with INVALID_ARGUMENT, NOT_FOUND (unknown domain), RESOURCE_EXHAUSTED (STORE_FULL),
-    UNAVAILABLE, DATA_LOSS or INTERNAL.
-    """
-    AllowSpeaker: _aio.UnaryUnaryMultiCallable[_enrollment_pb2.AllowSpeakerRequest, _enrollment_pb2.AllowSpeakerResponse]  # type: ignore[assignment]
-    """Lifts an opt-out: the speaker is PENDING again and can enrol.
-    Ends with INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (SPEAKER_NOT_OPTED_OUT),
-    RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS or INTERNAL.
-    """
-    CreateGroup: _aio.UnaryUnaryMultiCallable[_enrollment_pb2.CreateGroupRequest, _enrollment_pb2.CreateGroupResponse]  # type: ignore[assignment]
-    """Makes an empty group, such as a household or a watchlist; of that name none may exist.
-    Ends with INVALID_ARGUMENT, NOT_FOUND (unknown domain), ALREADY_EXISTS (GROUP_EXISTS),
-    RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS or INTERNAL.
-    """
-    GetGroup: _aio.UnaryUnaryMultiCallable[_enrollment_pb2.GetGroupRequest, _enrollment_pb2.GetGroupResponse]  # type: ignore[assignment]
-    """Gives one group with its members.
-    Ends with INVALID_ARGUMENT, NOT_FOUND, UNAVAILABLE, DATA_LOSS or INTERNAL.
-    """
-    ListGroups: _aio.UnaryUnaryMultiCallable[_enrollment_pb2.ListGroupsRequest, _enrollment_pb2.ListGroupsResponse]  # type: ignore[assignment]
-    """Lists the groups of a domain by name, page by page.
-    Ends with INVALID_ARGUMENT, NOT_FOUND (unknown domain), UNAVAILABLE, DATA_LOSS or INTERNAL.
-    """
-    UpdateGroup: _aio.UnaryUnaryMultiCallable[_enrollment_pb2.UpdateGroupRequest, _enrollment_pb2.UpdateGroupResponse]  # type: ignore[assignment]
-    """Adds speakers to a group and removes members from it, all or nothing.
-    Ends with INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS
-    or INTERNAL. Then nothing was changed.
-    """
-    DeleteGroup: _aio.UnaryUnaryMultiCallable[_enrollment_pb2.DeleteGroupRequest, _enrollment_pb2.DeleteGroupResponse]  # type: ignore[assignment]
-    """Deletes a group; its members stay enrolled.
     Ends with INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS
     or INTERNAL.
     """
@@ -242,82 +174,6 @@ class EnrollmentServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_enrollment_pb2.DeleteSpeakerResponse, _abc.Awaitable[_enrollment_pb2.DeleteSpeakerResponse]]:
         """Deletes a speaker and erases the voiceprint: after the reply no byte of it is in the
         database file, its write-ahead log or the search index.
-        Ends with INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS
-        or INTERNAL.
-        """
-
-    @_abc_1.abstractmethod
-    def OptOutSpeaker(
-        self,
-        request: _enrollment_pb2.OptOutSpeakerRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_enrollment_pb2.OptOutSpeakerResponse, _abc.Awaitable[_enrollment_pb2.OptOutSpeakerResponse]]:
-        """Erases a speaker's voiceprint as DeleteSpeaker does, and refuses enrolments and verifications of
-        this id until AllowSpeaker. A speaker who is not known yet may opt out as well.
-        Ends with INVALID_ARGUMENT, NOT_FOUND (unknown domain), RESOURCE_EXHAUSTED (STORE_FULL),
-        UNAVAILABLE, DATA_LOSS or INTERNAL.
-        """
-
-    @_abc_1.abstractmethod
-    def AllowSpeaker(
-        self,
-        request: _enrollment_pb2.AllowSpeakerRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_enrollment_pb2.AllowSpeakerResponse, _abc.Awaitable[_enrollment_pb2.AllowSpeakerResponse]]:
-        """Lifts an opt-out: the speaker is PENDING again and can enrol.
-        Ends with INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (SPEAKER_NOT_OPTED_OUT),
-        RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS or INTERNAL.
-        """
-
-    @_abc_1.abstractmethod
-    def CreateGroup(
-        self,
-        request: _enrollment_pb2.CreateGroupRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_enrollment_pb2.CreateGroupResponse, _abc.Awaitable[_enrollment_pb2.CreateGroupResponse]]:
-        """Makes an empty group, such as a household or a watchlist; of that name none may exist.
-        Ends with INVALID_ARGUMENT, NOT_FOUND (unknown domain), ALREADY_EXISTS (GROUP_EXISTS),
-        RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS or INTERNAL.
-        """
-
-    @_abc_1.abstractmethod
-    def GetGroup(
-        self,
-        request: _enrollment_pb2.GetGroupRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_enrollment_pb2.GetGroupResponse, _abc.Awaitable[_enrollment_pb2.GetGroupResponse]]:
-        """Gives one group with its members.
-        Ends with INVALID_ARGUMENT, NOT_FOUND, UNAVAILABLE, DATA_LOSS or INTERNAL.
-        """
-
-    @_abc_1.abstractmethod
-    def ListGroups(
-        self,
-        request: _enrollment_pb2.ListGroupsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_enrollment_pb2.ListGroupsResponse, _abc.Awaitable[_enrollment_pb2.ListGroupsResponse]]:
-        """Lists the groups of a domain by name, page by page.
-        Ends with INVALID_ARGUMENT, NOT_FOUND (unknown domain), UNAVAILABLE, DATA_LOSS or INTERNAL.
-        """
-
-    @_abc_1.abstractmethod
-    def UpdateGroup(
-        self,
-        request: _enrollment_pb2.UpdateGroupRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_enrollment_pb2.UpdateGroupResponse, _abc.Awaitable[_enrollment_pb2.UpdateGroupResponse]]:
-        """Adds speakers to a group and removes members from it, all or nothing.
-        Ends with INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS
-        or INTERNAL. Then nothing was changed.
-        """
-
-    @_abc_1.abstractmethod
-    def DeleteGroup(
-        self,
-        request: _enrollment_pb2.DeleteGroupRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_enrollment_pb2.DeleteGroupResponse, _abc.Awaitable[_enrollment_pb2.DeleteGroupResponse]]:
-        """Deletes a group; its members stay enrolled.
         Ends with INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS
         or INTERNAL.
         """

@@ -69,84 +69,6 @@ class WholeDomain(_message.Message):
 Global___WholeDomain: _TypeAlias = WholeDomain  # noqa: Y015
 
 @_typing.final
-class GroupTarget(_message.Message):
-    """The members of one group of the domain."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    GROUP_FIELD_NUMBER: _builtins.int
-    TOP_K_FIELD_NUMBER: _builtins.int
-    group: _builtins.str
-    """Unknown: NOT_FOUND, GROUP_UNKNOWN."""
-    top_k: _builtins.int
-    """How many of the most alike members to return, 1 to 100; 0 means 5."""
-    def __init__(
-        self,
-        *,
-        group: _builtins.str = ...,
-        top_k: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "top_k", b"top_k"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___GroupTarget: _TypeAlias = GroupTarget  # noqa: Y015
-
-@_typing.final
-class SequentialPolicy(_message.Message):
-    """Decisions that are taken as soon as the error rates asked for allow it, by boundaries that were
-    learnt from whole calls. Once a boundary is crossed the decision stays.
-    """
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    TARGET_FAR_FIELD_NUMBER: _builtins.int
-    TARGET_FRR_FIELD_NUMBER: _builtins.int
-    target_far: _builtins.float
-    """Share of impostor calls that may ever be accepted, in (0, 1). Only rates for which the model
-    has boundaries: others end the call with SEQUENTIAL_UNAVAILABLE, which lists them.
-    """
-    target_frr: _builtins.float
-    """Share of the true speakers' calls that may ever be rejected, in (0, 1)."""
-    def __init__(
-        self,
-        *,
-        target_far: _builtins.float = ...,
-        target_frr: _builtins.float = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["target_far", b"target_far", "target_frr", b"target_frr"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___SequentialPolicy: _TypeAlias = SequentialPolicy  # noqa: Y015
-
-@_typing.final
-class HandoverPolicy(_message.Message):
-    """What is done when another voice takes over in a call."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    REVOKE_FIELD_NUMBER: _builtins.int
-    revoke: _builtins.bool
-    """True: from the window where it is noticed on, an ACCEPT is turned back to UNDECIDED."""
-    def __init__(
-        self,
-        *,
-        revoke: _builtins.bool = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["revoke", b"revoke"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___HandoverPolicy: _TypeAlias = HandoverPolicy  # noqa: Y015
-
-@_typing.final
 class Policy(_message.Message):
     """When a score is enough. Unset fields take the model card's values."""
 
@@ -157,10 +79,7 @@ class Policy(_message.Message):
     REJECT_BELOW_FIELD_NUMBER: _builtins.int
     MINIMUM_NET_SPEECH_FIELD_NUMBER: _builtins.int
     MAXIMUM_NET_SPEECH_FIELD_NUMBER: _builtins.int
-    MINIMUM_MARGIN_FIELD_NUMBER: _builtins.int
-    SEQUENTIAL_FIELD_NUMBER: _builtins.int
     QUALITY_FIELD_NUMBER: _builtins.int
-    HANDOVER_FIELD_NUMBER: _builtins.int
     scale: _audio_pb2.ScoreScale.ValueType
     """Scale of accept_at and reject_below and of every score returned. Unset: cosine; then accept_at
     and reject_below must be unset as well (POLICY_INVALID).
@@ -170,10 +89,6 @@ class Policy(_message.Message):
     reject_below: _builtins.float
     """REJECT below this score, at most accept_at. Scores from here up to accept_at are UNDECIDED,
     in updates and in the final. Unset: the card's value; with accept_at set, accept_at.
-    """
-    minimum_margin: _builtins.float
-    """For whole_domain and group: the best must lead the second by so much on the scale, or the
-    decision is UNDECIDED. At least 0; unset: 0.
     """
     @_builtins.property
     def minimum_net_speech(self) -> _duration_pb2.Duration:
@@ -187,18 +102,8 @@ class Policy(_message.Message):
         """
 
     @_builtins.property
-    def sequential(self) -> Global___SequentialPolicy:
-        """Decide by learnt boundaries in place of accept_at and reject_below, which must then be unset
-        (POLICY_INVALID).
-        """
-
-    @_builtins.property
     def quality(self) -> _audio_pb2.QualityPolicy:
         """Unset: the server's settings."""
-
-    @_builtins.property
-    def handover(self) -> Global___HandoverPolicy:
-        """Unset: a handover is reported and changes no decision."""
 
     def __init__(
         self,
@@ -208,61 +113,22 @@ class Policy(_message.Message):
         reject_below: _builtins.float | None = ...,
         minimum_net_speech: _duration_pb2.Duration | None = ...,
         maximum_net_speech: _duration_pb2.Duration | None = ...,
-        minimum_margin: _builtins.float | None = ...,
-        sequential: Global___SequentialPolicy | None = ...,
         quality: _audio_pb2.QualityPolicy | None = ...,
-        handover: Global___HandoverPolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_accept_at", b"_accept_at", "_minimum_margin", b"_minimum_margin", "_reject_below", b"_reject_below", "accept_at", b"accept_at", "handover", b"handover", "maximum_net_speech", b"maximum_net_speech", "minimum_margin", b"minimum_margin", "minimum_net_speech", b"minimum_net_speech", "quality", b"quality", "reject_below", b"reject_below", "sequential", b"sequential"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_accept_at", b"_accept_at", "_reject_below", b"_reject_below", "accept_at", b"accept_at", "maximum_net_speech", b"maximum_net_speech", "minimum_net_speech", b"minimum_net_speech", "quality", b"quality", "reject_below", b"reject_below"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accept_at", b"_accept_at", "_minimum_margin", b"_minimum_margin", "_reject_below", b"_reject_below", "accept_at", b"accept_at", "handover", b"handover", "maximum_net_speech", b"maximum_net_speech", "minimum_margin", b"minimum_margin", "minimum_net_speech", b"minimum_net_speech", "quality", b"quality", "reject_below", b"reject_below", "scale", b"scale", "sequential", b"sequential"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accept_at", b"_accept_at", "_reject_below", b"_reject_below", "accept_at", b"accept_at", "maximum_net_speech", b"maximum_net_speech", "minimum_net_speech", b"minimum_net_speech", "quality", b"quality", "reject_below", b"reject_below", "scale", b"scale"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__accept_at: _TypeAlias = _typing.Literal["accept_at"]  # noqa: Y015
     _WhichOneofArgType__accept_at: _TypeAlias = _typing.Literal["_accept_at", b"_accept_at"]  # noqa: Y015
-    _WhichOneofReturnType__minimum_margin: _TypeAlias = _typing.Literal["minimum_margin"]  # noqa: Y015
-    _WhichOneofArgType__minimum_margin: _TypeAlias = _typing.Literal["_minimum_margin", b"_minimum_margin"]  # noqa: Y015
     _WhichOneofReturnType__reject_below: _TypeAlias = _typing.Literal["reject_below"]  # noqa: Y015
     _WhichOneofArgType__reject_below: _TypeAlias = _typing.Literal["_reject_below", b"_reject_below"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__accept_at) -> _WhichOneofReturnType__accept_at | None: ...
     @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__minimum_margin) -> _WhichOneofReturnType__minimum_margin | None: ...
-    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__reject_below) -> _WhichOneofReturnType__reject_below | None: ...
 
 Global___Policy: _TypeAlias = Policy  # noqa: Y015
-
-@_typing.final
-class Watchlists(_message.Message):
-    """Groups to look through beside the claim."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    GROUPS_FIELD_NUMBER: _builtins.int
-    HIT_AT_FIELD_NUMBER: _builtins.int
-    hit_at: _builtins.float
-    """A member is a hit at this score or above, on the policy's scale. Unset: the policy's accept
-    threshold; required where the policy has none.
-    """
-    @_builtins.property
-    def groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """1 to 10 different groups of the domain. Unknown: NOT_FOUND, GROUP_UNKNOWN."""
-
-    def __init__(
-        self,
-        *,
-        groups: _abc.Iterable[_builtins.str] | None = ...,
-        hit_at: _builtins.float | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_hit_at", b"_hit_at", "hit_at", b"hit_at"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_hit_at", b"_hit_at", "groups", b"groups", "hit_at", b"hit_at"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__hit_at: _TypeAlias = _typing.Literal["hit_at"]  # noqa: Y015
-    _WhichOneofArgType__hit_at: _TypeAlias = _typing.Literal["_hit_at", b"_hit_at"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__hit_at) -> _WhichOneofReturnType__hit_at | None: ...
-
-Global___Watchlists: _TypeAlias = Watchlists  # noqa: Y015
 
 @_typing.final
 class VerificationConfig(_message.Message):
@@ -275,14 +141,12 @@ class VerificationConfig(_message.Message):
     SPEAKER_ID_FIELD_NUMBER: _builtins.int
     SPEAKERS_FIELD_NUMBER: _builtins.int
     WHOLE_DOMAIN_FIELD_NUMBER: _builtins.int
-    GROUP_FIELD_NUMBER: _builtins.int
     AUDIO_FORMAT_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     SAMPLES_PER_CHUNK_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
     UPDATE_INTERVAL_FIELD_NUMBER: _builtins.int
     SPEECH_GATE_FIELD_NUMBER: _builtins.int
-    WATCHLISTS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Anything that helps the client find the call again, at most 128 characters; echoed.
     Empty: the server makes one.
@@ -311,10 +175,6 @@ class VerificationConfig(_message.Message):
         """Anyone enrolled in the domain."""
 
     @_builtins.property
-    def group(self) -> Global___GroupTarget:
-        """Any member of a group."""
-
-    @_builtins.property
     def audio_format(self) -> _audio_pb2.AudioFormat:
         """Required."""
 
@@ -326,10 +186,6 @@ class VerificationConfig(_message.Message):
     def update_interval(self) -> _duration_pb2.Duration:
         """Least audio between two updates, 0 s to 1 h. Unset or 0: an update for every window."""
 
-    @_builtins.property
-    def watchlists(self) -> Global___Watchlists:
-        """Unset: none is looked through."""
-
     def __init__(
         self,
         *,
@@ -338,22 +194,20 @@ class VerificationConfig(_message.Message):
         speaker_id: _builtins.str = ...,
         speakers: Global___SpeakerList | None = ...,
         whole_domain: Global___WholeDomain | None = ...,
-        group: Global___GroupTarget | None = ...,
         audio_format: _audio_pb2.AudioFormat | None = ...,
         model: _builtins.str = ...,
         samples_per_chunk: _builtins.int | None = ...,
         policy: Global___Policy | None = ...,
         update_interval: _duration_pb2.Duration | None = ...,
         speech_gate: _audio_pb2.SpeechGate.ValueType = ...,
-        watchlists: Global___Watchlists | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_samples_per_chunk", b"_samples_per_chunk", "audio_format", b"audio_format", "group", b"group", "policy", b"policy", "samples_per_chunk", b"samples_per_chunk", "speaker_id", b"speaker_id", "speakers", b"speakers", "target", b"target", "update_interval", b"update_interval", "watchlists", b"watchlists", "whole_domain", b"whole_domain"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_samples_per_chunk", b"_samples_per_chunk", "audio_format", b"audio_format", "policy", b"policy", "samples_per_chunk", b"samples_per_chunk", "speaker_id", b"speaker_id", "speakers", b"speakers", "target", b"target", "update_interval", b"update_interval", "whole_domain", b"whole_domain"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_samples_per_chunk", b"_samples_per_chunk", "audio_format", b"audio_format", "domain", b"domain", "group", b"group", "model", b"model", "policy", b"policy", "request_id", b"request_id", "samples_per_chunk", b"samples_per_chunk", "speaker_id", b"speaker_id", "speakers", b"speakers", "speech_gate", b"speech_gate", "target", b"target", "update_interval", b"update_interval", "watchlists", b"watchlists", "whole_domain", b"whole_domain"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_samples_per_chunk", b"_samples_per_chunk", "audio_format", b"audio_format", "domain", b"domain", "model", b"model", "policy", b"policy", "request_id", b"request_id", "samples_per_chunk", b"samples_per_chunk", "speaker_id", b"speaker_id", "speakers", b"speakers", "speech_gate", b"speech_gate", "target", b"target", "update_interval", b"update_interval", "whole_domain", b"whole_domain"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__samples_per_chunk: _TypeAlias = _typing.Literal["samples_per_chunk"]  # noqa: Y015
     _WhichOneofArgType__samples_per_chunk: _TypeAlias = _typing.Literal["_samples_per_chunk", b"_samples_per_chunk"]  # noqa: Y015
-    _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["speaker_id", "speakers", "whole_domain", "group"]  # noqa: Y015
+    _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["speaker_id", "speakers", "whole_domain"]  # noqa: Y015
     _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__samples_per_chunk) -> _WhichOneofReturnType__samples_per_chunk | None: ...
@@ -363,51 +217,16 @@ class VerificationConfig(_message.Message):
 Global___VerificationConfig: _TypeAlias = VerificationConfig  # noqa: Y015
 
 @_typing.final
-class EnrollCaller(_message.Message):
-    """Puts the caller, as heard so far in this very call, on a list."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    GROUP_FIELD_NUMBER: _builtins.int
-    SPEAKER_ID_FIELD_NUMBER: _builtins.int
-    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
-    group: _builtins.str
-    """A group of the domain; unknown: NOT_FOUND, GROUP_UNKNOWN. Required."""
-    speaker_id: _builtins.str
-    """The speaker that the recording is added to, created where new, and made a member of the group.
-    Required.
-    """
-    display_name: _builtins.str
-    """As in EnrollmentConfig."""
-    def __init__(
-        self,
-        *,
-        group: _builtins.str = ...,
-        speaker_id: _builtins.str = ...,
-        display_name: _builtins.str | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "display_name", b"display_name"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "display_name", b"display_name", "group", b"group", "speaker_id", b"speaker_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__display_name: _TypeAlias = _typing.Literal["display_name"]  # noqa: Y015
-    _WhichOneofArgType__display_name: _TypeAlias = _typing.Literal["_display_name", b"_display_name"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__display_name) -> _WhichOneofReturnType__display_name | None: ...
-
-Global___EnrollCaller: _TypeAlias = EnrollCaller  # noqa: Y015
-
-@_typing.final
 class StreamVerifyRequest(_message.Message):
     """One message of a StreamVerify call. The grammar, wholly:
-    the first request sets `config`, every later one sets `audio`, or `enroll_caller`; half-close ends
-    the audio. Where audio is split between messages never matters, not even inside a sample.
+    the first request sets `config`, every later one sets `audio`; half-close ends the audio.
+    Where audio is split between messages never matters, not even inside a sample.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     CONFIG_FIELD_NUMBER: _builtins.int
     AUDIO_FIELD_NUMBER: _builtins.int
-    ENROLL_CALLER_FIELD_NUMBER: _builtins.int
     audio: _builtins.bytes
     """Audio bytes in config.audio_format, at most 1 MiB a message (AUDIO_MESSAGE_TOO_LARGE).
     An empty message is allowed and means nothing.
@@ -416,24 +235,17 @@ class StreamVerifyRequest(_message.Message):
     def config(self) -> Global___VerificationConfig:
         """First request only. Missing: CONFIG_MISSING. Again: CONFIG_REPEATED."""
 
-    @_builtins.property
-    def enroll_caller(self) -> Global___EnrollCaller:
-        """After the config, at most 10 times in a call: enrols what was heard so far of this caller,
-        answered by `caller_enrolled`.
-        """
-
     def __init__(
         self,
         *,
         config: Global___VerificationConfig | None = ...,
         audio: _builtins.bytes = ...,
-        enroll_caller: Global___EnrollCaller | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "config", b"config", "enroll_caller", b"enroll_caller", "request", b"request"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "config", b"config", "request", b"request"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "config", b"config", "enroll_caller", b"enroll_caller", "request", b"request"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "config", b"config", "request", b"request"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["config", "audio", "enroll_caller"]  # noqa: Y015
+    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["config", "audio"]  # noqa: Y015
     _WhichOneofArgType_request: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_request) -> _WhichOneofReturnType_request | None: ...
 
@@ -504,25 +316,15 @@ class SpeakerScore(_message.Message):
     SPEAKER_ID_FIELD_NUMBER: _builtins.int
     SCORE_FIELD_NUMBER: _builtins.int
     DECISION_FIELD_NUMBER: _builtins.int
-    ALL_SCORES_FIELD_NUMBER: _builtins.int
-    PROFILE_FIELD_NUMBER: _builtins.int
     speaker_id: _builtins.str
     """As enrolled."""
     decision: _audio_pb2.Decision.ValueType
     """The policy's answer for this speaker alone."""
-    profile: _builtins.str
-    """Calibration profile that was used, by the bands of the call and the voiceprint: "wide-wide",
-    "wide-narrow", "narrow-narrow", or "default". Empty where the model has none.
-    """
     @_builtins.property
     def score(self) -> _audio_pb2.Score:
         """On the policy's scale. Unset where there was nothing to compare: no window with a voice yet,
         or no voiceprint.
         """
-
-    @_builtins.property
-    def all_scores(self) -> _containers.RepeatedCompositeFieldContainer[_audio_pb2.Score]:
-        """The same comparison on every scale that the model offers for it. Empty where `score` is unset."""
 
     def __init__(
         self,
@@ -530,92 +332,14 @@ class SpeakerScore(_message.Message):
         speaker_id: _builtins.str = ...,
         score: _audio_pb2.Score | None = ...,
         decision: _audio_pb2.Decision.ValueType = ...,
-        all_scores: _abc.Iterable[_audio_pb2.Score] | None = ...,
-        profile: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["score", b"score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_scores", b"all_scores", "decision", b"decision", "profile", b"profile", "score", b"score", "speaker_id", b"speaker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "score", b"score", "speaker_id", b"speaker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SpeakerScore: _TypeAlias = SpeakerScore  # noqa: Y015
-
-@_typing.final
-class WatchlistHit(_message.Message):
-    """One member of a watchlist who sounds like the caller. Reported once a call for each member."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    GROUP_FIELD_NUMBER: _builtins.int
-    SPEAKER_ID_FIELD_NUMBER: _builtins.int
-    SCORE_FIELD_NUMBER: _builtins.int
-    WINDOW_FIELD_NUMBER: _builtins.int
-    AUDIO_TIME_FIELD_NUMBER: _builtins.int
-    group: _builtins.str
-    """The watchlist."""
-    speaker_id: _builtins.str
-    """The member."""
-    window: _builtins.int
-    """Number of the window, from 0, after which it was noticed."""
-    @_builtins.property
-    def score(self) -> _audio_pb2.Score:
-        """On the policy's scale, when it was noticed."""
-
-    @_builtins.property
-    def audio_time(self) -> _duration_pb2.Duration:
-        """Audio from audio start at which it was noticed."""
-
-    def __init__(
-        self,
-        *,
-        group: _builtins.str = ...,
-        speaker_id: _builtins.str = ...,
-        score: _audio_pb2.Score | None = ...,
-        window: _builtins.int = ...,
-        audio_time: _duration_pb2.Duration | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["audio_time", b"audio_time", "score", b"score"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio_time", b"audio_time", "group", b"group", "score", b"score", "speaker_id", b"speaker_id", "window", b"window"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___WatchlistHit: _TypeAlias = WatchlistHit  # noqa: Y015
-
-@_typing.final
-class Handover(_message.Message):
-    """Another voice took over in the call."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    SCORE_FIELD_NUMBER: _builtins.int
-    WINDOW_FIELD_NUMBER: _builtins.int
-    AUDIO_TIME_FIELD_NUMBER: _builtins.int
-    window: _builtins.int
-    """Number of the window, from 0, after which it was noticed."""
-    @_builtins.property
-    def score(self) -> _audio_pb2.Score:
-        """Cosine, in [-1, 1], of the recent windows to the earlier ones."""
-
-    @_builtins.property
-    def audio_time(self) -> _duration_pb2.Duration:
-        """Audio from audio start where the new voice begins, as near as windows tell."""
-
-    def __init__(
-        self,
-        *,
-        score: _audio_pb2.Score | None = ...,
-        window: _builtins.int = ...,
-        audio_time: _duration_pb2.Duration | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["audio_time", b"audio_time", "score", b"score"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio_time", b"audio_time", "score", b"score", "window", b"window"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Handover: _TypeAlias = Handover  # noqa: Y015
 
 @_typing.final
 class VerificationResult(_message.Message):
@@ -634,9 +358,6 @@ class VerificationResult(_message.Message):
     SPEAKERS_COMPARED_FIELD_NUMBER: _builtins.int
     BAND_FIELD_NUMBER: _builtins.int
     QUALITY_FIELD_NUMBER: _builtins.int
-    WATCHLIST_HITS_FIELD_NUMBER: _builtins.int
-    HANDOVER_FIELD_NUMBER: _builtins.int
-    MARGIN_FIELD_NUMBER: _builtins.int
     window_count: _builtins.int
     """Windows averaged so far."""
     windows_without_variance: _builtins.int
@@ -653,10 +374,6 @@ class VerificationResult(_message.Message):
     """How many voiceprints the audio was compared with."""
     band: _audio_pb2.Band.ValueType
     """How much of the spectrum the speech carries."""
-    margin: _builtins.float
-    """Lead of the most alike speaker over the second, on the policy's scale; unset with fewer than
-    two that have a score.
-    """
     @_builtins.property
     def audio_received(self) -> _duration_pb2.Duration:
         """Audio received so far, from audio start."""
@@ -675,14 +392,6 @@ class VerificationResult(_message.Message):
     def quality(self) -> _audio_pb2.AudioQuality:
         """How good the audio is."""
 
-    @_builtins.property
-    def watchlist_hits(self) -> _containers.RepeatedCompositeFieldContainer[Global___WatchlistHit]:
-        """Noticed since the last update; in the final all of the call."""
-
-    @_builtins.property
-    def handover(self) -> Global___Handover:
-        """Set once another voice took over, and from then on."""
-
     def __init__(
         self,
         *,
@@ -697,60 +406,18 @@ class VerificationResult(_message.Message):
         speakers_compared: _builtins.int = ...,
         band: _audio_pb2.Band.ValueType = ...,
         quality: _audio_pb2.AudioQuality | None = ...,
-        watchlist_hits: _abc.Iterable[Global___WatchlistHit] | None = ...,
-        handover: Global___Handover | None = ...,
-        margin: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_margin", b"_margin", "audio_received", b"audio_received", "handover", b"handover", "margin", b"margin", "net_speech", b"net_speech", "quality", b"quality"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["audio_received", b"audio_received", "net_speech", b"net_speech", "quality", b"quality"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_margin", b"_margin", "audio_received", b"audio_received", "band", b"band", "committed_samples", b"committed_samples", "decision", b"decision", "handover", b"handover", "margin", b"margin", "net_speech", b"net_speech", "quality", b"quality", "reason", b"reason", "scores", b"scores", "speakers_compared", b"speakers_compared", "watchlist_hits", b"watchlist_hits", "window_count", b"window_count", "windows_without_variance", b"windows_without_variance"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio_received", b"audio_received", "band", b"band", "committed_samples", b"committed_samples", "decision", b"decision", "net_speech", b"net_speech", "quality", b"quality", "reason", b"reason", "scores", b"scores", "speakers_compared", b"speakers_compared", "window_count", b"window_count", "windows_without_variance", b"windows_without_variance"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__margin: _TypeAlias = _typing.Literal["margin"]  # noqa: Y015
-    _WhichOneofArgType__margin: _TypeAlias = _typing.Literal["_margin", b"_margin"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__margin) -> _WhichOneofReturnType__margin | None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___VerificationResult: _TypeAlias = VerificationResult  # noqa: Y015
 
 @_typing.final
-class CallerEnrolled(_message.Message):
-    """What enroll_caller has stored."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    GROUP_FIELD_NUMBER: _builtins.int
-    SPEAKER_ID_FIELD_NUMBER: _builtins.int
-    RECORDING_ID_FIELD_NUMBER: _builtins.int
-    NET_SPEECH_FIELD_NUMBER: _builtins.int
-    group: _builtins.str
-    """The watchlist."""
-    speaker_id: _builtins.str
-    """The member."""
-    recording_id: _builtins.str
-    """The new recording."""
-    @_builtins.property
-    def net_speech(self) -> _duration_pb2.Duration:
-        """Net speech of the recording."""
-
-    def __init__(
-        self,
-        *,
-        group: _builtins.str = ...,
-        speaker_id: _builtins.str = ...,
-        recording_id: _builtins.str = ...,
-        net_speech: _duration_pb2.Duration | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["net_speech", b"net_speech"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "net_speech", b"net_speech", "recording_id", b"recording_id", "speaker_id", b"speaker_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___CallerEnrolled: _TypeAlias = CallerEnrolled  # noqa: Y015
-
-@_typing.final
 class StreamVerifyResponse(_message.Message):
-    """One answer of a StreamVerify call: one `opened`, any number of `update`s and one `caller_enrolled`
-    for each enroll_caller, one `final`, then OK.
+    """One answer of a StreamVerify call: one `opened`, any number of `update`s, one `final`, then OK.
 
     A worked exchange (4 s of speech of alice, samples_per_chunk 32000, messages of 1 s):
     1. client: config { speaker_id: "alice" audio_format { encoding: PCM16LE sample_rate_hz: 16000 } }
@@ -767,7 +434,6 @@ class StreamVerifyResponse(_message.Message):
     OPENED_FIELD_NUMBER: _builtins.int
     UPDATE_FIELD_NUMBER: _builtins.int
     FINAL_FIELD_NUMBER: _builtins.int
-    CALLER_ENROLLED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def opened(self) -> Global___EffectiveSettings:
         """First answer, as soon as the config is accepted."""
@@ -782,23 +448,18 @@ class StreamVerifyResponse(_message.Message):
         included. Nothing follows but OK.
         """
 
-    @_builtins.property
-    def caller_enrolled(self) -> Global___CallerEnrolled:
-        """Stored, on disk: the answer to one enroll_caller."""
-
     def __init__(
         self,
         *,
         opened: Global___EffectiveSettings | None = ...,
         update: Global___VerificationResult | None = ...,
         final: Global___VerificationResult | None = ...,
-        caller_enrolled: Global___CallerEnrolled | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["caller_enrolled", b"caller_enrolled", "final", b"final", "opened", b"opened", "response", b"response", "update", b"update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["final", b"final", "opened", b"opened", "response", b"response", "update", b"update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller_enrolled", b"caller_enrolled", "final", b"final", "opened", b"opened", "response", b"response", "update", b"update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["final", b"final", "opened", b"opened", "response", b"response", "update", b"update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_response: _TypeAlias = _typing.Literal["opened", "update", "final", "caller_enrolled"]  # noqa: Y015
+    _WhichOneofReturnType_response: _TypeAlias = _typing.Literal["opened", "update", "final"]  # noqa: Y015
     _WhichOneofArgType_response: _TypeAlias = _typing.Literal["response", b"response"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_response) -> _WhichOneofReturnType_response | None: ...
 
