@@ -55,14 +55,7 @@ async def run(
         batcher, device, lambda bundle: open_lanes(bundle, device, settings), settings.model
     )
     models = Models(VersionPolicy(settings.model.version_policy))
-    serving = Serving(
-        models,
-        enrolments,
-        settings.calls,
-        gate=gate,
-        gate_settings=settings.gate,
-        quality=settings.quality,
-    )
+    serving = _serving(models, enrolments, gate, settings)
     administration = LocalAdministration(
         serving, loader, settings.model, lambda well: server.tell_health(serving=well)
     )
@@ -89,6 +82,19 @@ async def run(
         await gate.stop()
         await enrolments.close()
     _log.info("stopped")
+
+
+def _serving(
+    models: Models, enrolments: LocalEnrolments, gate: SpeechGate, settings: Settings
+) -> Serving:
+    return Serving(
+        models,
+        enrolments,
+        settings.calls,
+        gate=gate,
+        gate_settings=settings.gate,
+        quality=settings.quality,
+    )
 
 
 async def _drain(serving: Serving, server: Doors, grace_s: float, stopping: asyncio.Event) -> None:

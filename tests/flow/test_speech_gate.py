@@ -6,7 +6,18 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import pytest
-from speakerd_client import Audio, AudioFormat, Client, Decision, Encoding, errors
+from speakerd_client import (
+    Audio,
+    AudioFormat,
+    Band,
+    Client,
+    Decision,
+    Encoding,
+    Policy,
+    QualityLimits,
+    errors,
+)
+from speakerd_server.offline.telephone import to_line
 from support.daemon import Daemon
 from support.shared import shared_path
 from support.speech import RATE_HZ, VOICES, Float32, eval_ids, eval_utterance, pcm16, read
@@ -18,7 +29,8 @@ SECONDS = 12
 
 @pytest.fixture(scope="module")
 def gated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    with Daemon(tmp_path_factory.mktemp("gate"), "--gate-enabled=true") as running:
+    limits = "--quality-minimum-snr-db=4"
+    with Daemon(tmp_path_factory.mktemp("gate"), "--gate-enabled=true", limits) as running:
         yield running
 
 
@@ -136,6 +148,33 @@ def test_a_call_chooses_by_itself(client: Client) -> None:
     assert refused.value.reason == "AUDIO_WITHOUT_VOICE"
 
 
+def test_a_voice_in_noise_is_poor_audio_and_a_policy_may_take_it(client: Client) -> None:
+    voice = read(VOICE)
+    hiss = np.random.default_rng(3).standard_normal(len(voice)) * voice.std() * 1.4
+    noisy = audio(np.asarray((voice + hiss) * 0.3, np.float32))
+    found = client.verify("rms", noisy, speech_gate=False)
+    assert found.decision is Decision.POOR_AUDIO
+    assert "signal-to-noise ratio is" in found.reason
+    assert found.quality is not None
+    assert found.quality.snr_db is not None
+    assert found.quality.snr_db < 4
+    anyhow = Policy(quality=QualityLimits(minimum_snr_db=-20))
+    judged = client.verify("rms", noisy, speech_gate=False, policy=anyhow)
+    assert judged.decision is not Decision.POOR_AUDIO
+    assert judged.settings.policy.quality == QualityLimits(-20, 1, -100)
+    wrong = Policy(quality=QualityLimits(maximum_clipping_share=1.5))
+    with pytest.raises(errors.InvalidRequest, match="maximum_clipping_share"):
+        client.verify("rms", noisy, policy=wrong)
+
+
+def test_a_call_says_over_what_band_it_came(client: Client) -> None:
+    voice = read(VOICE)
+    line = Audio(to_line(voice, RATE_HZ), AudioFormat(Encoding.MULAW, 8_000))
+    assert client.verify("rms", audio(voice)).band is Band.WIDE
+    assert client.verify("rms", line).band is Band.NARROW
+    assert client.embed(line).band is Band.NARROW
+
+
 def test_babble_is_never_accepted(client: Client) -> None:
     """Twenty talkers at once, each of whom is then claimed, and a speaker who is not among them."""
     talkers = sorted(shared_path("data/librispeech/cohort").glob("*.flac"))[:20]
@@ -145,7 +184,8 @@ def test_babble_is_never_accepted(client: Client) -> None:
     for number, voice in enumerate(voices[:5]):
         client.enroll(f"talker-{number}", audio(voice), minimum_speech_s=2.0)
     for claimed in ("rms", *(f"talker-{number}" for number in range(5))):
-        assert client.verify(claimed, babble).decision is not Decision.ACCEPT
+        found = client.verify(claimed, babble).decision
+        assert found in (Decision.POOR_AUDIO, Decision.NOT_ENOUGH_SPEECH)
 
 
 def test_speech_of_every_speaker_is_speech(client: Client) -> None:

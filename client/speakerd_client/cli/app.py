@@ -117,15 +117,17 @@ def enroll(
                 render.complain(f"{path}: {render.error_text(error).removeprefix(f'{path}: ')}")
                 continue
             assert isinstance(result, Enrollment)
-            render.say(
-                render.as_json(result) if in_json else render.enrollment_text(str(path), result)
-            )
-            if result.feedback is not EnrollFeedback.OK:
-                render.complain(f"warning: {path}: {result.reason}")
-            for other in result.duplicates:
-                alike = f"{other.speaker_id} has this voice as well, cosine {other.cosine:.3f}"
-                render.complain(f"warning: {path}: {alike}")
+            _say_enrolled(path, result, in_json)
     return render.FAILED if refused else 0
+
+
+def _say_enrolled(path: Path, result: Enrollment, in_json: bool) -> None:
+    render.say(render.as_json(result) if in_json else render.enrollment_text(str(path), result))
+    if result.feedback is not EnrollFeedback.OK:
+        render.complain(f"warning: {path}: {result.reason}")
+    for other in result.duplicates:
+        alike = f"{other.speaker_id} has this voice as well, cosine {other.cosine:.3f}"
+        render.complain(f"warning: {path}: {alike}")
 
 
 @app.command(epilog=_EXITS)
