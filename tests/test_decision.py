@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from speakerd_server.decision import _REASONS, Comparison, decide, policy_for
 from speakerd_server.errors import PolicyInvalid, ScaleUnavailable
-from speakerd_server.values import Decision, Policy, ScoreScale, SpeakerState, Verdict
+from speakerd_server.values import (
+    Decision,
+    Policy,
+    ScoreScale,
+    SpeakerState,
+    Verdict,
+)
 from support.signals import card
 
 CARD = card()

@@ -119,6 +119,9 @@ def verification(
                 score=each.score.value if each.HasField("score") else None,
                 scale=scale(each.score.scale) if each.HasField("score") else None,
                 decision=decision(each.decision),
+                bands=each.bands,
+                accept_at=each.accept_at if each.HasField("accept_at") else None,
+                reject_below=each.reject_below if each.HasField("reject_below") else None,
             )
             for each in message.scores
         ),
@@ -177,6 +180,7 @@ def speaker(message: enrollment_pb2.Speaker) -> records.Speaker:
                 net_speech_s=seconds(each.net_speech),
                 window_count=each.window_count,
                 window_consistency=each.window_consistency,
+                band=band(each.band),
             )
             for each in message.recordings
         ),

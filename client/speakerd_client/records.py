@@ -65,6 +65,8 @@ class Recording:
     """Windows in its mean."""
     window_consistency: float
     """Cosine in [-1, 1]: how alike its windows are."""
+    band: Band | None = None
+    """How much of the spectrum the speech carries; None: not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -166,6 +166,12 @@ class SpeakerScore:
     """Of `score`; None without a score."""
     decision: Decision
     """The policy's answer for this speaker alone."""
+    bands: str = ""
+    """Of enrolment and call, such as "wide-narrow"; empty where one is not known."""
+    accept_at: float | None = None
+    """What the score was held against, on `scale`; None without a score."""
+    reject_below: float | None = None
+    """As accept_at."""
 
 
 @dataclass(frozen=True, slots=True)

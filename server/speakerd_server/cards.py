@@ -89,6 +89,23 @@ class LlrCalibration:
 
 
 @dataclass(frozen=True, slots=True)
+class BandThresholds:
+    """Default thresholds, cosines, for one pair of bands."""
+
+    pair: str
+    """wide-wide, wide-narrow (whichever was enrolled) or narrow-narrow."""
+    accept_at: float
+    """ACCEPT at this cosine or above."""
+    reject_below: float
+    """REJECT below this cosine; at most accept_at."""
+    trials: str
+    """What they were chosen on."""
+
+
+BAND_PAIRS = ("wide-wide", "wide-narrow", "narrow-narrow")
+
+
+@dataclass(frozen=True, slots=True)
 class Calibration:
     """What scores of a model mean."""
 
@@ -105,6 +122,8 @@ class Calibration:
     several_below: float | None = None
     """Mean cosine of a recording's windows to their mean under which several people are taken to
     speak in it; None: not known."""
+    bands: tuple[BandThresholds, ...] = ()
+    """At most one for each pair; the others have accept_at and reject_below."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,16 @@ from dataclasses import dataclass
 
 from speakerd_server.cards import Card
 from speakerd_server.errors import PolicyInvalid, ScaleUnavailable
-from speakerd_server.values import Decision, Policy, ScoreScale, SpeakerScore, SpeakerState, Verdict
+from speakerd_server.values import (
+    Band,
+    Decision,
+    Policy,
+    ScoreScale,
+    SpeakerScore,
+    SpeakerState,
+    Thresholds,
+    Verdict,
+)
 
 HIGHEST_MINIMUM_S = 3600.0
 LOWEST_MAXIMUM_S = 0.1
@@ -26,6 +35,8 @@ class Comparison:
     """In [-1, 1]; None where there was nothing to compare."""
     state: SpeakerState | None
     """None: the domain knows no such speaker."""
+    bands: str = ""
+    """Of enrolment and call; empty: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +86,25 @@ def policy_for(
         maximum_speech_samples=None
         if maximum_speech_s is None
         else round(maximum_speech_s * rate_hz),
+        by_bands=_by_bands(card, scale) if accept_at is None and reject_below is None else {},
     )
+
+
+def pair_of(first: Band | None, second: Band | None) -> str:
+    """Name the bands of the two sides, whichever is which; empty where one is not known."""
+    if first is None or second is None:
+        return ""
+    return "-".join(sorted((first.value, second.value), reverse=True))
+
+
+def _by_bands(card: Card, scale: ScoreScale) -> dict[str, Thresholds]:
+    """Give the card's own thresholds for pairs of bands on a scale that cosines tell."""
+    return {
+        one.pair: Thresholds(
+            *(scale.of_cosine(c) or 0.0 for c in (one.accept_at, one.reject_below))
+        )
+        for one in card.calibration.bands
+    }
 
 
 def decide(
@@ -150,18 +179,21 @@ def _score(one: Comparison, heard: _Heard) -> SpeakerScore:
     if one.state is not SpeakerState.ENROLLED:
         return SpeakerScore(one.speaker_id, None, _BY_STATE[one.state])
     score = None if one.cosine is None else heard.policy.scale.of_cosine(one.cosine)
-    return SpeakerScore(one.speaker_id, score, _judge(score, heard))
+    usual = Thresholds(heard.policy.accept_at, heard.policy.reject_below)
+    held = heard.policy.by_bands.get(one.bands, usual)
+    thresholds = None if score is None else held
+    return SpeakerScore(one.speaker_id, score, _judge(score, heard, held), one.bands, thresholds)
 
 
-def _judge(score: float | None, heard: _Heard) -> Decision:
+def _judge(score: float | None, heard: _Heard, held: Thresholds) -> Decision:
     enough = heard.speech_samples >= heard.policy.minimum_speech_samples
     if score is None or heard.window_count == 0 or not enough:
         return Decision.NOT_ENOUGH_SPEECH
     if heard.poor:
         return Decision.POOR_AUDIO
-    if score >= heard.policy.accept_at:
+    if score >= held.accept_at:
         return Decision.ACCEPT
-    if score < heard.policy.reject_below:
+    if score < held.reject_below:
         return Decision.REJECT
     return Decision.UNDECIDED
 
@@ -174,20 +206,29 @@ def _scored(heard: _Heard, one: SpeakerScore, verdict: str) -> str:
     windows = "1 window" if heard.window_count == 1 else f"{heard.window_count} windows"
     return (
         f"{one.speaker_id} scores {one.score:.4f} on the scale {heard.policy.scale.value},"
-        f" {verdict}, after {heard.seconds(heard.speech_samples)} of speech ({windows})"
+        f" {verdict}{_for_bands(heard, one)}, after {heard.seconds(heard.speech_samples)} of speech"
+        f" ({windows})"
     )
 
 
+def _for_bands(heard: _Heard, one: SpeakerScore) -> str:
+    return f" for {one.bands} band" if one.bands in heard.policy.by_bands else ""
+
+
+def _held(one: SpeakerScore) -> Thresholds:
+    return one.thresholds or Thresholds(0.0, 0.0)
+
+
 def _why_accept(heard: _Heard, one: SpeakerScore) -> str:
-    return _scored(heard, one, f"at or above the accept threshold {heard.policy.accept_at:.4f}")
+    return _scored(heard, one, f"at or above the accept threshold {_held(one).accept_at:.4f}")
 
 
 def _why_reject(heard: _Heard, one: SpeakerScore) -> str:
-    return _scored(heard, one, f"below the reject threshold {heard.policy.reject_below:.4f}")
+    return _scored(heard, one, f"below the reject threshold {_held(one).reject_below:.4f}")
 
 
 def _why_undecided(heard: _Heard, one: SpeakerScore) -> str:
-    low, high = heard.policy.reject_below, heard.policy.accept_at
+    low, high = _held(one).reject_below, _held(one).accept_at
     return _scored(heard, one, f"between the thresholds {low:.4f} and {high:.4f}")
 
 

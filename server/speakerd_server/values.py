@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -153,6 +154,16 @@ class SpeakerState(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Thresholds:
+    """What scores are held against, on the policy's scale."""
+
+    accept_at: float
+    """ACCEPT at this score or above."""
+    reject_below: float
+    """REJECT below this score; at most accept_at."""
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """When a score is enough."""
 
@@ -166,6 +177,8 @@ class Policy:
     """Net speech at the model's rate under which the decision is NOT_ENOUGH_SPEECH."""
     maximum_speech_samples: int | None = None
     """Net speech at the model's rate that settles the decision; None: no limit."""
+    by_bands: Mapping[str, Thresholds] = field(default_factory=dict)
+    """In place of accept_at and reject_below where the bands of both sides are known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +191,10 @@ class SpeakerScore:
     """On the policy's scale; None where there was nothing to compare."""
     decision: Decision
     """The policy's answer for this speaker alone."""
+    bands: str = ""
+    """Those of enrolment and call, such as "wide-narrow"; empty: not known."""
+    thresholds: Thresholds | None = None
+    """What the score was held against; None without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,73 +237,3 @@ class Utterance:
         """float64[dim]: the utterance embedding, not length-normalised; needs window_count > 0."""
         mean: NDArray[np.float64] = self.sum / self.window_count
         return mean
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class NewRecording:
-    """One recording to store: numbers only, never audio."""
-
-    model: ModelIdentity
-    """What made the embeddings."""
-    sum: NDArray[np.float64]
-    """float64[dim]: sum of the window embeddings."""
-    window_count: int
-    """Windows in the sum, at least 1."""
-    speech_samples: int
-    """Net speech at the model's rate, at least 1: the weight in the voiceprint."""
-    sample_rate_hz: int
-    """The model's rate."""
-    window_consistency: float
-    """Cosine in [-1, 1]: how alike the windows are."""
-
-
-@dataclass(frozen=True, slots=True)
-class Recording:
-    """One stored recording, as shown to operators."""
-
-    recording_id: str
-    """Unique in the store."""
-    created_unix_s: float
-    """When it was stored, seconds since 1970 UTC."""
-    window_count: int
-    """Windows in its mean."""
-    speech_samples: int
-    """Net speech at sample_rate_hz."""
-    sample_rate_hz: int
-    """The model's rate."""
-    window_consistency: float
-    """Cosine in [-1, 1]: how alike the windows are."""
-
-
-@dataclass(frozen=True, slots=True)
-class Speaker:
-    """One person of a domain, as shown to operators."""
-
-    domain: str
-    """The set of speakers it belongs to."""
-    speaker_id: str
-    """As enrolled."""
-    state: SpeakerState
-    """PENDING without recordings, else ENROLLED."""
-    display_name: str
-    """For people; may be empty."""
-    created_unix_s: float
-    """First seen."""
-    updated_unix_s: float
-    """Last change of name or recordings."""
-    model: ModelIdentity | None
-    """Of all recordings; None while there are none."""
-    recordings: tuple[Recording, ...] = field(default=())
-    """Oldest first."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Voiceprint:
-    """One speaker's voice for one model."""
-
-    speaker_id: str
-    """As enrolled."""
-    model: ModelIdentity
-    """What made it."""
-    vector: Float32
-    """float32[dim], length 1: mean of the recordings' means weighted by net speech, normalised."""

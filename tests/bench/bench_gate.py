@@ -32,9 +32,9 @@ from speakerd.v1 import audio_pb2
 from speakerd.v1 import verification_pb2 as pb
 from speakerd_server.gate.frames import FRAME_SAMPLES, first_state
 from speakerd_server.gate.network import BATCH_FRAMES, GateNetwork
-from speakerd_server.gate.recipe import read_wheel
 from speakerd_server.gate.settings import GateSettings
 from speakerd_server.gate.signal import GatedSignal
+from speakerd_server.offline.gate_recipe import read_wheel
 from speakerd_server.offline.telephone import to_line
 from speakerd_server.values import Float32
 from support import wire

@@ -33,12 +33,13 @@ from speakerd_server.engine.batcher import Batcher
 from speakerd_server.engine.engine import ModelEngine
 from speakerd_server.engine.engine_settings import EngineSettings
 from speakerd_server.engine.lanes import Lanes
+from speakerd_server.enrolled import NewRecording
 from speakerd_server.models.bundle import load_bundle, shipped_bundle
 from speakerd_server.pipeline import Heard
 from speakerd_server.quality.limits import QualitySettings
 from speakerd_server.session import Session, SessionSettings
 from speakerd_server.store.enrolment import EnrolmentStore, StoreSettings
-from speakerd_server.values import AudioFormat, Encoding, NewRecording, Utterance, Window
+from speakerd_server.values import AudioFormat, Encoding, Utterance, Window
 from speakerd_server.wire import convert
 from support.speech import noise, pcm16
 

@@ -6,7 +6,7 @@ Prints one JSON line. Each utterance goes through the line as a whole, then its 
 is taken, or all of it; default windows, mean of the window embeddings, cosine. The call's side is
 degraded; the enrolled side is a clean microphone recording, or has been over a clean line. Noise is
 white and added before the line, its ratio that of the whole utterance's power; lost packets have
-20 ms. Thresholds are the card's defaults for the cosine.
+20 ms. Thresholds are the card's defaults for the two bands.
 """
 
 from __future__ import annotations
@@ -112,11 +112,16 @@ def row(
     """Count the errors of one pair of lines and one length, in percent."""
     same, other = scores(heard[enrolled, seconds], heard[call, seconds])
     accept_at, reject_below = card.accept_at or 0.5, card.reject_below or 0.4
+    pair = f"{enrolled}-{call.partition(',')[0]}"
+    for one in card.calibration.bands:
+        if one.pair == pair:
+            accept_at, reject_below = one.accept_at, one.reject_below
     return {
         "enrolled": enrolled,
         "call": call,
         "speech": "whole" if seconds is None else f"{seconds} s",
         "trials": [same.size, other.size],
+        "thresholds": [accept_at, reject_below],
         "equal_error_percent": percent(equal_error_rate(same, other)),
         "equal_error_threshold": round(threshold_at_equal_error(same, other), 3),
         "same_speaker_mean": round(float(same.mean()), 3),
@@ -131,10 +136,12 @@ def row(
 
 def draw(path: Path, rows: list[dict[str, object]]) -> None:
     """Draw equal error rates over the length of speech, a line for each pair."""
-    from matplotlib.figure import Figure  # only where a picture is asked for
+    from matplotlib import colormaps  # only where a picture is asked for
+    from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 5), layout="constrained")
     axes = figure.subplots()
+    axes.set_prop_cycle(color=[colormaps["tab20"](number) for number in range(20)])
     pairs = dict.fromkeys((str(one["enrolled"]), str(one["call"])) for one in rows)
     for enrolled, call in pairs:
         rates = [

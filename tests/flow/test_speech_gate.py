@@ -13,8 +13,10 @@ from speakerd_client import (
     Client,
     Decision,
     Encoding,
+    Everyone,
     Policy,
     QualityLimits,
+    ScoreScale,
     errors,
 )
 from speakerd_server.offline.telephone import to_line
@@ -173,6 +175,36 @@ def test_a_call_says_over_what_band_it_came(client: Client) -> None:
     assert client.verify("rms", audio(voice)).band is Band.WIDE
     assert client.verify("rms", line).band is Band.NARROW
     assert client.embed(line).band is Band.NARROW
+
+
+def test_the_thresholds_are_those_of_the_bands_of_both_sides(client: Client) -> None:
+    """A stranger who is alike over a line is not let in because both sides are narrow."""
+
+    def line(name: str) -> Audio:
+        return Audio(to_line(read(VOICES / name), RATE_HZ), AudioFormat(Encoding.MULAW, 8_000))
+
+    stored = client.enroll("rms-line", line("rms-enrol.flac"))
+    assert stored.speaker.recordings[0].band is Band.NARROW
+    pairs = {
+        ("rms-line", "line"): ("narrow-narrow", 0.62, 0.52),
+        ("rms", "line"): ("wide-narrow", 0.42, 0.33),
+        ("rms-line", "wide"): ("wide-narrow", 0.42, 0.33),
+        ("rms", "wide"): ("wide-wide", 0.5, 0.4),
+    }
+    for (claimed, kind), (bands, accept_at, reject_below) in pairs.items():
+        sound = line("rms-call.flac") if kind == "line" else audio(read(VOICE))
+        result = client.verify(claimed, sound)
+        held = result.scores[0]
+        assert (held.bands, held.accept_at, held.reject_below) == (bands, accept_at, reject_below)
+        assert result.decision is Decision.ACCEPT
+    searched = client.verify(Everyone(), line("rms-call.flac"))
+    assert searched.scores[0].bands == "narrow-narrow"
+    own = client.verify(
+        "rms-line", line("rms-call.flac"), policy=Policy(ScoreScale.COSINE, accept_at=0.3)
+    )
+    assert (own.scores[0].bands, own.scores[0].accept_at) == ("narrow-narrow", 0.3)
+    compared = client.compare(line("rms-call.flac"), line("awb-call.flac"))
+    assert compared.decision is not Decision.ACCEPT
 
 
 def test_babble_is_never_accepted(client: Client) -> None:

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from speakerd_server.enrolled import Voiceprint
 from speakerd_server.errors import ModelMismatch
 from speakerd_server.store.faiss_index import VoiceprintIndex
 from speakerd_server.store.voiceprint import direction
-from speakerd_server.values import ModelIdentity, SpeakerState, Voiceprint
+from speakerd_server.values import ModelIdentity, SpeakerState
 from support.recordings import DOMAIN, MODEL, OTHER_MODEL, vector
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from speakerd_server.errors import StoreCorrupt, StoreUnusable
 from speakerd_server.store.enrolment import EnrolmentStore, StoreSettings
+from speakerd_server.values import Band
 from support import store_process
 from support.disk import mounted
 from support.recordings import DOMAIN, Opener, recording
@@ -115,7 +117,7 @@ def test_a_database_of_another_program_is_left_alone(store_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ("PRAGMA user_version = 2", "version 2 and this speakerd knows 1"),
+        ("PRAGMA user_version = 3", "version 3 and this speakerd knows 2"),
         ("PRAGMA application_id = 7", "another program"),
         ("PRAGMA journal_mode = DELETE; PRAGMA page_size = 4096; VACUUM", "page_size is 4096"),
         ("PRAGMA journal_mode = DELETE; PRAGMA auto_vacuum = FULL; VACUUM", "auto_vacuum is 1"),
@@ -176,4 +178,38 @@ def test_a_flipped_bit_of_a_sum_is_noticed(filled: Path) -> None:
 def test_a_file_that_was_cut_is_named(filled: Path, left_bytes: int) -> None:
     os.truncate(filled, left_bytes)
     with pytest.raises(StoreCorrupt):
+        EnrolmentStore(StoreSettings(filled), [DOMAIN])
+
+
+def as_version_1(path: Path) -> None:
+    """Make the file what the first release wrote: without bands."""
+    with another_program(path) as connection:
+        connection.execute("ALTER TABLE recordings DROP COLUMN band")
+        connection.execute("PRAGMA user_version = 1")
+
+
+def test_a_file_of_the_first_version_is_brought_to_this_one(filled: Path) -> None:
+    as_version_1(filled)
+    store = EnrolmentStore(StoreSettings(filled), [DOMAIN])
+    assert store.count() == 40
+    assert [one.band for one in store.speaker(DOMAIN, "7").recordings] == [None]
+    voiceprint = store.voiceprint(DOMAIN, "7", recording(7).model)
+    assert voiceprint is not None
+    assert voiceprint.band is None
+    store.enrol(DOMAIN, "7", replace(recording(70), band=Band.NARROW))
+    store.close()
+    with another_program(filled) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+    again = EnrolmentStore(StoreSettings(filled), [DOMAIN])
+    assert [one.band for one in again.speaker(DOMAIN, "7").recordings] == [None, Band.NARROW]
+    voiceprint = again.voiceprint(DOMAIN, "7", recording(7).model)
+    assert voiceprint is not None
+    assert voiceprint.band is Band.NARROW
+    again.close()
+
+
+def test_a_band_that_is_none_is_damage(filled: Path) -> None:
+    with another_program(filled) as connection:
+        connection.execute("UPDATE recordings SET band = 'middle' WHERE key = 3")
+    with pytest.raises(StoreCorrupt, match="cannot be read"):
         EnrolmentStore(StoreSettings(filled), [DOMAIN])

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from speakerd_server.enrolled import NewRecording
 from speakerd_server.errors import StoreCorrupt
 from speakerd_server.store.sqlite import SqliteRecord
-from speakerd_server.values import NewRecording, SpeakerState
+from speakerd_server.values import SpeakerState
 from support.recordings import DOMAIN, OTHER_MODEL, recording
 
 

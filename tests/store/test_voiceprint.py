@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,15 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
+from speakerd_server.enrolled import NewRecording
 from speakerd_server.store.voiceprint import (
     LARGEST_VALUE,
+    band_of,
     check_recording,
     cosine,
     direction,
     mean_of,
     voiceprint_of,
 )
-from speakerd_server.values import NewRecording
+from speakerd_server.values import Band
 from support.recordings import recording
 
 VALUES = st.floats(-LARGEST_VALUE, LARGEST_VALUE, exclude_min=True, exclude_max=True)
@@ -97,3 +100,23 @@ def test_a_cosine_does_not_depend_on_length() -> None:
 def test_a_recording_that_cannot_be_compared_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"sum|least 1|consistency"):
         check_recording(dataclasses.replace(recording(1), **wrong))
+
+
+@pytest.mark.parametrize(
+    ("bands", "expected"),
+    [
+        ([None], None),
+        ([None, Band.NARROW], Band.NARROW),
+        ([Band.WIDE, Band.NARROW, Band.NARROW], Band.NARROW),
+        ([Band.NARROW, Band.WIDE], Band.WIDE),
+    ],
+)
+def test_the_band_is_that_of_most_speech(bands: list[Band | None], expected: Band | None) -> None:
+    recordings = [replace(recording(seed), band=band) for seed, band in enumerate(bands)]
+    assert band_of(recordings) is expected
+
+
+def test_seconds_count_and_not_recordings() -> None:
+    long = replace(recording(1, speech_samples=64_000), band=Band.WIDE)
+    short = replace(recording(2, speech_samples=16_000), band=Band.NARROW)
+    assert band_of([long, short, short, short]) is Band.WIDE

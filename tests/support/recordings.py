@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from speakerd_server.enrolled import NewRecording
 from speakerd_server.store.enrolment import EnrolmentStore
-from speakerd_server.values import ModelIdentity, NewRecording
+from speakerd_server.values import ModelIdentity
 
 Opener = Callable[[], EnrolmentStore]
 """Opens the store of a test, as often as it is called."""

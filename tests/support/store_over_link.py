@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from speakerd_server.calls.enrolments import LocalEnrolments
+from speakerd_server.enrolled import Speaker, Voiceprint
 from speakerd_server.processes.link import Handler, Link
 from speakerd_server.processes.remote_store import RemoteEnrolments
 from speakerd_server.processes.store_port import Forget, StorePort
 from speakerd_server.store.enrolment import EnrolmentStore, StoreSettings
-from speakerd_server.values import ModelIdentity, Speaker, Voiceprint
+from speakerd_server.values import ModelIdentity
 from support.recordings import DOMAIN
 
 PENDING = 8

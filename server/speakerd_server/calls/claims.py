@@ -6,19 +6,13 @@ from dataclasses import dataclass
 
 from speakerd_server.calls.serving import Serving
 from speakerd_server.cards import Card
-from speakerd_server.decision import Comparison, decide
+from speakerd_server.decision import Comparison, decide, pair_of
+from speakerd_server.enrolled import Voiceprint
 from speakerd_server.errors import FieldInvalid
 from speakerd_server.quality.limits import QualitySettings, poor
 from speakerd_server.score.similarity import cosine
 from speakerd_server.store.ids import check_speaker_id
-from speakerd_server.values import (
-    Decision,
-    Policy,
-    SpeakerState,
-    Utterance,
-    Verdict,
-    Voiceprint,
-)
+from speakerd_server.values import Decision, Policy, SpeakerState, Utterance, Verdict
 
 MAXIMUM_SPEAKERS = 100
 DEFAULT_TOP_K = 5
@@ -118,13 +112,17 @@ class Claim:
             known = await self._enrolments.state(self._domain, speaker_id) is not None
             return Comparison(speaker_id, None, SpeakerState.PENDING if known else None)
         alike = cosine(utterance.mean, voiceprint.vector) if utterance.window_count else None
-        return Comparison(speaker_id, alike, SpeakerState.ENROLLED)
+        bands = pair_of(voiceprint.band, utterance.band)
+        return Comparison(speaker_id, alike, SpeakerState.ENROLLED, bands)
 
     async def _search(self, utterance: Utterance, top_k: int) -> tuple[list[Comparison], int]:
         found = await self._enrolments.search(
             self._domain, self._card.identity, utterance.mean, top_k
         )
-        hits = [
-            Comparison(speaker_id, score, SpeakerState.ENROLLED) for speaker_id, score in found.hits
-        ]
+        hits = []
+        for speaker_id, alike in found.hits:
+            voiceprint = await self._voiceprint(speaker_id)
+            band = None if voiceprint is None else voiceprint.band
+            bands = pair_of(band, utterance.band)
+            hits.append(Comparison(speaker_id, alike, SpeakerState.ENROLLED, bands))
         return hits, found.compared

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from speakerd_server.calls.hearing import Hearing
 from speakerd_server.calls.serving import Serving
+from speakerd_server.enrolled import NewRecording, Speaker, Voiceprint
 from speakerd_server.errors import (
     AudioWithoutVoice,
     DifferentSpeaker,
@@ -16,7 +17,7 @@ from speakerd_server.errors import (
 )
 from speakerd_server.quality.limits import QualitySettings, poor
 from speakerd_server.score.similarity import cosine
-from speakerd_server.values import NewRecording, Speaker, Utterance, Voiceprint
+from speakerd_server.values import Utterance
 
 MOST_DUPLICATES = 5
 
@@ -167,6 +168,7 @@ class Enrolment:
             speech_samples=utterance.speech_samples,
             sample_rate_hz=self.hearing.model_rate_hz,
             window_consistency=utterance.consistency,
+            band=utterance.band,
         )
 
     def _alike(self, utterance: Utterance) -> float | None:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from speakerd_server.enrolled import NewRecording, Speaker, Voiceprint
 from speakerd_server.errors import StoreBusy
 from speakerd_server.store.answers import Enrolled, SearchResult
-from speakerd_server.values import ModelIdentity, NewRecording, Speaker, SpeakerState, Voiceprint
+from speakerd_server.values import ModelIdentity, SpeakerState
 
 if TYPE_CHECKING:
     from speakerd_server.store.enrolment import EnrolmentStore

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from speakerd_server.values import Float32
 
-FLOOR_DBFS = -70.0
-"""Root mean square of a frame, full scale being 1.0, below which it is never voice: 10 steps of 16
+FLOOR_DBFS = -80.0
+"""Root mean square of a frame, full scale being 1.0, below which it is never voice: 3 steps of 16
 bits, the noise of a muted line or of a codec without input."""
 
 _FLOOR_POWER = 10.0 ** (FLOOR_DBFS / 10.0)

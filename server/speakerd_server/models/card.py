@@ -12,6 +12,8 @@ from typing import Any
 import tomli_w
 
 from speakerd_server.cards import (
+    BAND_PAIRS,
+    BandThresholds,
     Calibration,
     Card,
     ErrorRates,
@@ -53,7 +55,8 @@ _DESCRIBED_KEYS: Keys = {
 _CALIBRATION_KEYS: Keys = {"scale": str, "trials": str}
 _THRESHOLD_KEYS: Keys = {"accept_at": float, "reject_below": float}
 _SEVERAL_KEYS: Keys = {"several_below": float}
-_LIST_KEYS: Keys = {"measured": list, "llr": list}
+_LIST_KEYS: Keys = {"measured": list, "llr": list, "bands": list}
+_BAND_KEYS: Keys = {"pair": str, "accept_at": float, "reject_below": float, "trials": str}
 _MEASURED_KEYS: Keys = {
     "speech": str,
     "same_speaker_trials": int,
@@ -121,6 +124,8 @@ def card_text(card: Card) -> str:
         calibration |= _exact(_THRESHOLD_KEYS, asdict(card.calibration))
     if card.calibration.several_below is not None:
         calibration |= _exact(_SEVERAL_KEYS, asdict(card.calibration))
+    if card.calibration.bands:
+        calibration["bands"] = [_exact(_BAND_KEYS, asdict(row)) for row in card.calibration.bands]
     if card.calibration.measured:
         calibration["measured"] = [
             _exact(_MEASURED_KEYS, asdict(row)) for row in card.calibration.measured
@@ -243,6 +248,24 @@ def _calibration(folder: Path, table: object) -> Calibration:
     several_below = values.get("several_below")
     if several_below is not None and not -1.0 <= several_below <= 1.0:
         raise ModelUnusable(folder, f"{CARD_NAME}: calibration.several_below is no cosine")
+    bands = _bands(folder, values.get("bands", []))
     return Calibration(
-        accept_at, reject_below, values["trials"], tuple(measured), llr, several_below
+        accept_at, reject_below, values["trials"], tuple(measured), llr, several_below, bands
     )
+
+
+def _bands(folder: Path, rows: list[object]) -> tuple[BandThresholds, ...]:
+    found = tuple(
+        BandThresholds(**check_keys(folder, "calibration.bands.", row, _BAND_KEYS)) for row in rows
+    )
+    pairs = [one.pair for one in found]
+    if len(set(pairs)) < len(pairs) or not set(pairs) <= set(BAND_PAIRS):
+        pairs_known = ", ".join(BAND_PAIRS)
+        raise ModelUnusable(
+            folder, f"{CARD_NAME}: calibration.bands needs each of {pairs_known} once at most"
+        )
+    if not all(-1.0 <= one.reject_below <= one.accept_at <= 1.0 for one in found):
+        raise ModelUnusable(
+            folder, f"{CARD_NAME}: calibration.bands needs -1 <= reject_below <= accept_at <= 1"
+        )
+    return found

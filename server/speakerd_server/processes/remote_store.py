@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speakerd_server.calls.finishing import finished
+from speakerd_server.enrolled import NewRecording, Speaker, Voiceprint
 from speakerd_server.errors import StoreBusy, StoreInterrupted, StoreUnavailable
 from speakerd_server.processes.link import Link, LinkLost
 from speakerd_server.processes.store_port import CHANGES, Forget, StoreCall
 from speakerd_server.store.answers import Enrolled, SearchResult
-from speakerd_server.values import ModelIdentity, NewRecording, Speaker, SpeakerState, Voiceprint
+from speakerd_server.values import ModelIdentity, SpeakerState
 
 _AGAIN_S = 0.05
 _KEPT = 20_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from speakerd_server.values import Speaker
+from speakerd_server.enrolled import Speaker
 
 
 @dataclass(frozen=True, slots=True)

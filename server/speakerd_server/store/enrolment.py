@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from speakerd_server.enrolled import NewRecording, Speaker, Voiceprint
 from speakerd_server.errors import (
     DomainUnknown,
     FieldInvalid,
@@ -26,8 +27,14 @@ from speakerd_server.store.answers import Enrolled, SearchResult
 from speakerd_server.store.faiss_index import VoiceprintIndex
 from speakerd_server.store.ids import check_speaker_id
 from speakerd_server.store.sqlite import SqliteRecord
-from speakerd_server.store.voiceprint import check_recording, cosine, mean_of, voiceprint_of
-from speakerd_server.values import ModelIdentity, NewRecording, Speaker, SpeakerState, Voiceprint
+from speakerd_server.store.voiceprint import (
+    band_of,
+    check_recording,
+    cosine,
+    mean_of,
+    voiceprint_of,
+)
+from speakerd_server.values import ModelIdentity, SpeakerState
 
 MAXIMUM_RECORDINGS = 100
 _logger = logging.getLogger(__name__)
@@ -252,7 +259,7 @@ def _voiceprint(speaker_id: str, recordings: Sequence[NewRecording]) -> Voicepri
         return None
     vector = voiceprint_of(recordings).astype(np.float32)
     vector.setflags(write=False)
-    return Voiceprint(speaker_id, recordings[0].model, vector)
+    return Voiceprint(speaker_id, recordings[0].model, vector, band_of(recordings))
 
 
 def _encodable(text: str) -> bool:

@@ -9,10 +9,11 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from speakerd_server.enrolled import Voiceprint
 from speakerd_server.errors import ModelMismatch
 from speakerd_server.store.answers import SearchResult
 from speakerd_server.store.voiceprint import direction
-from speakerd_server.values import Float32, ModelIdentity, SpeakerState, Voiceprint
+from speakerd_server.values import Float32, ModelIdentity, SpeakerState
 
 
 class Shelf:

@@ -14,7 +14,7 @@ from speakerd_server.store.erase import truncate_wal
 from speakerd_server.store.failures import FAILURES, named_at_start
 
 APPLICATION_ID = 0x53504B44
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 PAGE_BYTES = 1024
 SPACER_BYTES = PAGE_BYTES - 35
 """The most of a row that SQLite keeps in a B-tree page (https://sqlite.org/fileformat2.html,
@@ -77,11 +77,15 @@ _SCHEMA = (
         model_version TEXT NOT NULL,
         front_end TEXT NOT NULL,
         spacer BLOB NOT NULL,
-        sum BLOB NOT NULL
+        sum BLOB NOT NULL,
+        band TEXT
     )
     """,
     "CREATE INDEX recordings_of ON recordings (speaker)",
 )
+
+_UPGRADES = {1: ("ALTER TABLE recordings ADD COLUMN band TEXT",)}
+"""From each earlier version to the next one."""
 
 
 def open_database(path: Path) -> sqlite3.Connection:
@@ -124,6 +128,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
             raise StoreUnusable(path, f"its {name} is {found}, not {wanted}; use another path")
     if new:
         _create_tables(connection)
+    _upgrade(connection)
     # Unlike quick_check, this also holds the indexes against the tables.
     verdict = _pragma(connection, "integrity_check(1)")
     if verdict != "ok":
@@ -145,7 +150,7 @@ def _check_owner(connection: sqlite3.Connection, path: Path) -> bool:
         return True
     if owner != APPLICATION_ID:
         raise StoreUnusable(path, "it belongs to another program; choose another path")
-    if version != SCHEMA_VERSION:
+    if version != SCHEMA_VERSION and version not in _UPGRADES:
         raise StoreUnusable(
             path,
             f"its format is version {version} and this speakerd knows {SCHEMA_VERSION};"
@@ -161,6 +166,16 @@ def _create_tables(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     connection.execute("COMMIT")
+
+
+def _upgrade(connection: sqlite3.Connection) -> None:
+    """Bring the tables of an earlier version to this one, one version at a time, or not at all."""
+    while (version := int(_pragma(connection, "user_version"))) != SCHEMA_VERSION:
+        connection.execute("BEGIN IMMEDIATE")
+        for statement in _UPGRADES[version]:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {version + 1}")
+        connection.execute("COMMIT")
 
 
 def _ensure_file(path: Path) -> None:

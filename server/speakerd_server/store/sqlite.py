@@ -16,18 +16,19 @@ from typing import Any
 
 import numpy as np
 
+from speakerd_server.enrolled import NewRecording, Recording, Speaker
 from speakerd_server.errors import ErasureIncomplete, StoreCorrupt, StoreUnavailable
 from speakerd_server.store.erase import truncate_wal
 from speakerd_server.store.failures import FAILURES, naming
 from speakerd_server.store.opening import SPACER_BYTES, open_database
 from speakerd_server.store.voiceprint import check_recording
-from speakerd_server.values import ModelIdentity, NewRecording, Recording, Speaker, SpeakerState
+from speakerd_server.values import Band, ModelIdentity, SpeakerState
 
 Row = tuple[Any, ...]
 
 _NUMBERS = (
     "r.model_name, r.model_version, r.front_end, r.window_count, r.speech_samples,"
-    " r.sample_rate_hz, r.window_consistency"
+    " r.sample_rate_hz, r.window_consistency, r.band"
 )
 _SPEAKERS = (
     "SELECT s.domain, s.speaker_id, s.display_name, s.created_unix_s, s.updated_unix_s,"
@@ -45,8 +46,8 @@ _ADD_SPEAKER = (
 )
 _ADD_RECORDING = (
     "INSERT INTO recordings (recording_id, speaker, created_unix_s, model_name, model_version,"
-    " front_end, window_count, speech_samples, sample_rate_hz, window_consistency, spacer, sum)"
-    f" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, zeroblob({SPACER_BYTES}), ?)"
+    " front_end, window_count, speech_samples, sample_rate_hz, window_consistency, band, spacer,"
+    f" sum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, zeroblob({SPACER_BYTES}), ?)"
 )
 
 
@@ -99,7 +100,7 @@ class SqliteRecord:
 
     def _sum(self, row: Row) -> NewRecording:
         """Read one row of numbers and blob; raise StoreCorrupt where they make no recording."""
-        *model, windows, speech_samples, rate_hz, consistency, blob = row
+        *model, windows, speech_samples, rate_hz, consistency, band, blob = row
         try:
             recording = NewRecording(
                 model=ModelIdentity(*model),
@@ -108,6 +109,7 @@ class SqliteRecord:
                 speech_samples=speech_samples,
                 sample_rate_hz=rate_hz,
                 window_consistency=consistency,
+                band=_band(band),
             )
             check_recording(recording)
         except (TypeError, ValueError) as error:
@@ -149,6 +151,7 @@ class SqliteRecord:
                 recording.speech_samples,
                 recording.sample_rate_hz,
                 recording.window_consistency,
+                None if recording.band is None else recording.band.value,
                 _to_blob(recording),
             ),
         )
@@ -220,12 +223,17 @@ def _from_blob(blob: bytes) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     return np.frombuffer(content, "<f8").astype(np.float64)
 
 
+def _band(text: str | None) -> Band | None:
+    """Raises ValueError for text that names none."""
+    return None if text is None else Band(text)
+
+
 def _speaker(head: Row, rows: list[Row]) -> Speaker:
     domain, speaker_id, display_name, created_unix_s, updated_unix_s = head
     recordings = tuple(
-        Recording(recording_id, created, windows, speech_samples, rate_hz, consistency)
-        for recording_id, created, _, _, _, windows, speech_samples, rate_hz, consistency in rows
-        if recording_id is not None
+        Recording(one, created, windows, speech_samples, rate_hz, consistency, _band(band))
+        for one, created, _, _, _, windows, speech_samples, rate_hz, consistency, band in rows
+        if one is not None
     )
     return Speaker(
         domain=domain,

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from speakerd_server.values import NewRecording
+from speakerd_server.enrolled import NewRecording
+from speakerd_server.values import Band
 
 Float64 = NDArray[np.float64]
 
@@ -59,6 +60,16 @@ def voiceprint_of(recordings: Sequence[NewRecording]) -> Float64:
     for recording in recordings:
         total += recording.speech_samples / recording.sample_rate_hz * mean_of(recording)
     return direction(total)
+
+
+def band_of(recordings: Sequence[NewRecording]) -> Band | None:
+    """Give the band of most of the net speech whose band is known, wide where it is even."""
+    seconds = dict.fromkeys(Band, 0.0)
+    for recording in recordings:
+        if recording.band is not None:
+            seconds[recording.band] += recording.speech_samples / recording.sample_rate_hz
+    band = max(Band, key=lambda one: seconds[one])
+    return band if seconds[band] else None
 
 
 def cosine(first: Float64, second: Float64) -> float:

@@ -12,6 +12,7 @@ from speakerd_server.audio.decode import check_format
 from speakerd_server.calls.claims import DEFAULT_TOP_K, Target
 from speakerd_server.cards import Card
 from speakerd_server.decision import policy_for
+from speakerd_server.enrolled import Recording, Speaker
 from speakerd_server.errors import (
     ChannelsUnsupported,
     ChannelUnknown,
@@ -229,12 +230,16 @@ def _speaker_score(value: values.SpeakerScore, scale: ScoreScale) -> verificatio
     message = verification_pb2.SpeakerScore(
         speaker_id=value.speaker_id, decision=decision(value.decision)
     )
+    message.bands = value.bands
     if value.score is not None:
         message.score.CopyFrom(score(value.score, scale))
+    if value.thresholds is not None:
+        message.accept_at = value.thresholds.accept_at
+        message.reject_below = value.thresholds.reject_below
     return message
 
 
-def recording(value: values.Recording) -> enrollment_pb2.Recording:
+def recording(value: Recording) -> enrollment_pb2.Recording:
     """Give one stored recording."""
     return enrollment_pb2.Recording(
         recording_id=value.recording_id,
@@ -242,10 +247,11 @@ def recording(value: values.Recording) -> enrollment_pb2.Recording:
         net_speech=duration(value.speech_samples, value.sample_rate_hz),
         window_count=value.window_count,
         window_consistency=value.window_consistency,
+        band=wire_band(value.band),
     )
 
 
-def speaker(value: values.Speaker) -> enrollment_pb2.Speaker:
+def speaker(value: Speaker) -> enrollment_pb2.Speaker:
     """Give one person with all recordings."""
     message = enrollment_pb2.Speaker(
         speaker_id=value.speaker_id,

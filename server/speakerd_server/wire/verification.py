@@ -17,7 +17,7 @@ from speakerd_server.calls.hearing import Hearing, window_length
 from speakerd_server.calls.models import LoadedModel
 from speakerd_server.calls.serving import Serving
 from speakerd_server.calls.sessions import SessionEntry
-from speakerd_server.decision import Comparison, decide
+from speakerd_server.decision import Comparison, decide, pair_of
 from speakerd_server.errors import AudioWithoutVoice, ConfigMissing
 from speakerd_server.pipeline import Heard
 from speakerd_server.quality.limits import QualitySettings, poor
@@ -181,9 +181,10 @@ class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
         alike = None
         if heard.utterance.window_count:
             alike = cosine(first.utterance.mean, second.utterance.mean)
+        bands = pair_of(first.utterance.band, second.utterance.band)
         verdict = decide(
             policy,
-            [Comparison("the other recording", alike, SpeakerState.ENROLLED)],
+            [Comparison("the other recording", alike, SpeakerState.ENROLLED, bands)],
             speech_samples=min(first.utterance.speech_samples, second.utterance.speech_samples),
             window_count=heard.utterance.window_count,
             sample_rate_hz=model.card.sample_rate_hz,

@@ -116,6 +116,7 @@ class Recording(_message.Message):
     NET_SPEECH_FIELD_NUMBER: _builtins.int
     WINDOW_COUNT_FIELD_NUMBER: _builtins.int
     WINDOW_CONSISTENCY_FIELD_NUMBER: _builtins.int
+    BAND_FIELD_NUMBER: _builtins.int
     recording_id: _builtins.str
     """Made by the server, unique in the store."""
     window_count: _builtins.int
@@ -124,6 +125,8 @@ class Recording(_message.Message):
     """Cosine, in [-1, 1]: mean over its windows of the cosine to the recording's own mean.
     1 for a single window; low when several people speak.
     """
+    band: _audio_pb2.Band.ValueType
+    """How much of the spectrum the speech carries; BAND_UNSPECIFIED for recordings older than this field."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was stored."""
@@ -140,10 +143,11 @@ class Recording(_message.Message):
         net_speech: _duration_pb2.Duration | None = ...,
         window_count: _builtins.int = ...,
         window_consistency: _builtins.float = ...,
+        band: _audio_pb2.Band.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "net_speech", b"net_speech"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "net_speech", b"net_speech", "recording_id", b"recording_id", "window_consistency", b"window_consistency", "window_count", b"window_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["band", b"band", "create_time", b"create_time", "net_speech", b"net_speech", "recording_id", b"recording_id", "window_consistency", b"window_consistency", "window_count", b"window_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

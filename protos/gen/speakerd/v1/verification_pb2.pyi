@@ -316,10 +316,23 @@ class SpeakerScore(_message.Message):
     SPEAKER_ID_FIELD_NUMBER: _builtins.int
     SCORE_FIELD_NUMBER: _builtins.int
     DECISION_FIELD_NUMBER: _builtins.int
+    BANDS_FIELD_NUMBER: _builtins.int
+    ACCEPT_AT_FIELD_NUMBER: _builtins.int
+    REJECT_BELOW_FIELD_NUMBER: _builtins.int
     speaker_id: _builtins.str
     """As enrolled."""
     decision: _audio_pb2.Decision.ValueType
     """The policy's answer for this speaker alone."""
+    bands: _builtins.str
+    """Bands of enrolment and call, whichever is which: "wide-wide", "wide-narrow", "narrow-narrow"; empty
+    where one is not known.
+    """
+    accept_at: _builtins.float
+    """What the score was held against, on its scale: the policy's, or, where the policy sets none, the
+    model card's for these bands. Unset where `score` is.
+    """
+    reject_below: _builtins.float
+    """As accept_at."""
     @_builtins.property
     def score(self) -> _audio_pb2.Score:
         """On the policy's scale. Unset where there was nothing to compare: no window with a voice yet,
@@ -332,12 +345,22 @@ class SpeakerScore(_message.Message):
         speaker_id: _builtins.str = ...,
         score: _audio_pb2.Score | None = ...,
         decision: _audio_pb2.Decision.ValueType = ...,
+        bands: _builtins.str = ...,
+        accept_at: _builtins.float | None = ...,
+        reject_below: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["score", b"score"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_accept_at", b"_accept_at", "_reject_below", b"_reject_below", "accept_at", b"accept_at", "reject_below", b"reject_below", "score", b"score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "score", b"score", "speaker_id", b"speaker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accept_at", b"_accept_at", "_reject_below", b"_reject_below", "accept_at", b"accept_at", "bands", b"bands", "decision", b"decision", "reject_below", b"reject_below", "score", b"score", "speaker_id", b"speaker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__accept_at: _TypeAlias = _typing.Literal["accept_at"]  # noqa: Y015
+    _WhichOneofArgType__accept_at: _TypeAlias = _typing.Literal["_accept_at", b"_accept_at"]  # noqa: Y015
+    _WhichOneofReturnType__reject_below: _TypeAlias = _typing.Literal["reject_below"]  # noqa: Y015
+    _WhichOneofArgType__reject_below: _TypeAlias = _typing.Literal["_reject_below", b"_reject_below"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__accept_at) -> _WhichOneofReturnType__accept_at | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reject_below) -> _WhichOneofReturnType__reject_below | None: ...
 
 Global___SpeakerScore: _TypeAlias = SpeakerScore  # noqa: Y015
 

@@ -1,6 +1,6 @@
 """Makes the shipped speech gate from the named weights, byte for byte the same every time.
 
-    python -m speakerd_server.gate.recipe --wheel silero_vad-6.2.3-py3-none-any.whl --output DIR
+    python -m speakerd_server.offline.gate_recipe --wheel silero_vad-6.2.3-....whl --output DIR
 
 writes DIR/encoder.onnx, DIR/memory.onnx, DIR/card.toml and DIR/LICENSE. It is Silero's network for
 16 kHz, cut in two: what depends on a frame alone, for a fixed number of frames of any calls at
@@ -43,7 +43,7 @@ _SPECTRUM, _HOP, _COLUMNS, _BINS = 256, 128, 4, 129
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the recipe from the command line; give the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m speakerd_server.gate.recipe")
+    parser = argparse.ArgumentParser(prog="python -m speakerd_server.offline.gate_recipe")
     parser.add_argument("--wheel", type=Path, required=True, help="the wheel silero-vad 6.2.3")
     parser.add_argument("--output", type=Path, required=True, help="folder for the files")
     options = parser.parse_args(arguments)

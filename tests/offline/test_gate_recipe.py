@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 import pytest
-from speakerd_server.gate import recipe
 from speakerd_server.gate.network import BATCH_FRAMES, SHIPPED, GateNetwork
+from speakerd_server.offline import gate_recipe as recipe
 from support.checkpoint import silero_wheel
 from support.gate_frames import frames_of, judged
 from support.speech import VOICES, read

@@ -1,0 +1,86 @@
+"""Who is enrolled: values, like those of values.py, of recordings, speakers and voiceprints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speakerd_server.values import Band, Float32, ModelIdentity, SpeakerState
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NewRecording:
+    """One recording to store: numbers only, never audio."""
+
+    model: ModelIdentity
+    """What made the embeddings."""
+    sum: NDArray[np.float64]
+    """float64[dim]: sum of the window embeddings."""
+    window_count: int
+    """Windows in the sum, at least 1."""
+    speech_samples: int
+    """Net speech at the model's rate, at least 1: the weight in the voiceprint."""
+    sample_rate_hz: int
+    """The model's rate."""
+    window_consistency: float
+    """Cosine in [-1, 1]: how alike the windows are."""
+    band: Band | None = None
+    """None: not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One stored recording, as shown to operators."""
+
+    recording_id: str
+    """Unique in the store."""
+    created_unix_s: float
+    """When it was stored, seconds since 1970 UTC."""
+    window_count: int
+    """Windows in its mean."""
+    speech_samples: int
+    """Net speech at sample_rate_hz."""
+    sample_rate_hz: int
+    """The model's rate."""
+    window_consistency: float
+    """Cosine in [-1, 1]: how alike the windows are."""
+    band: Band | None = None
+    """None: not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """One person of a domain, as shown to operators."""
+
+    domain: str
+    """The set of speakers it belongs to."""
+    speaker_id: str
+    """As enrolled."""
+    state: SpeakerState
+    """PENDING without recordings, else ENROLLED."""
+    display_name: str
+    """For people; may be empty."""
+    created_unix_s: float
+    """First seen."""
+    updated_unix_s: float
+    """Last change of name or recordings."""
+    model: ModelIdentity | None
+    """Of all recordings; None while there are none."""
+    recordings: tuple[Recording, ...] = field(default=())
+    """Oldest first."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Voiceprint:
+    """One speaker's voice for one model."""
+
+    speaker_id: str
+    """As enrolled."""
+    model: ModelIdentity
+    """What made it."""
+    vector: Float32
+    """float32[dim], length 1: mean of the recordings' means weighted by net speech, normalised."""
+    band: Band | None = None
+    """That of most of the net speech whose band is known; None: of none it is."""
