@@ -85,7 +85,11 @@ PAGE = {
 
 
 def option_names(command: Any) -> set[str]:
-    found = {name for parameter in command.params for name in parameter.opts}
+    found = {
+        name
+        for parameter in command.params
+        for name in (*parameter.opts, *parameter.secondary_opts)
+    }
     for below in getattr(command, "commands", {}).values():
         found |= option_names(below)
     return found | {"--help"}
