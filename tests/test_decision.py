@@ -82,7 +82,7 @@ def test_thresholds_without_a_scale_are_refused(field: str) -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1.001, -1.001])
 def test_thresholds_off_their_scale_are_refused(field: str, value: float) -> None:
     with pytest.raises(PolicyInvalid) as caught:
-        policy_for(CARD, ScoreScale.COSINE, **{field: value})
+        policy_for(CARD, ScoreScale.COSINE, **{field: value})  # type: ignore[arg-type]
     assert caught.value.field == f"policy.{field}"
     with pytest.raises(PolicyInvalid, match="0 to 1"):
         policy_for(CARD, ScoreScale.SIMILARITY, accept_at=-0.001)

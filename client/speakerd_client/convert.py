@@ -73,6 +73,7 @@ def policy(message: verification_pb2.Policy) -> results.Policy:
         )
         if message.HasField("quality")
         else None,
+        revoke_at_handover=message.handover.revoke,
     )
 
 
@@ -133,6 +134,13 @@ def verification(
         speakers_compared=message.speakers_compared,
         band=band(message.band),
         quality=quality(message.quality),
+        handover=results.Handover(
+            message.handover.score.value,
+            message.handover.window,
+            seconds(message.handover.audio_time),
+        )
+        if message.HasField("handover")
+        else None,
         settings=settings,
     )
 

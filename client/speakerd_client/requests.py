@@ -204,6 +204,7 @@ def policy_message(value: Policy | None) -> verification_pb2.Policy | None:
         minimum_net_speech=duration(value.minimum_speech_s),
         maximum_net_speech=duration(value.maximum_speech_s),
         quality=limits_message(value.quality),
+        handover=verification_pb2.HandoverPolicy(revoke=value.revoke_at_handover),
     )
 
 

@@ -76,6 +76,18 @@ class QualityLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class Handover:
+    """Another voice took over in a call."""
+
+    cosine: float
+    """In [-1, 1]: of the windows by which it was noticed to all before them."""
+    window: int
+    """Number of the last of them, from 0."""
+    audio_time_s: float
+    """Where the new voice begins, as near as windows tell."""
+
+
+@dataclass(frozen=True, slots=True)
 class Everyone:
     """The target of an identification: anyone enrolled in the domain."""
 
@@ -99,6 +111,8 @@ class Policy:
     """Net speech that settles the decision; None: no limit."""
     quality: QualityLimits | None = None
     """How good the audio must be; None: as the daemon is set."""
+    revoke_at_handover: bool = False
+    """Whether an ACCEPT becomes UNDECIDED once another voice has taken over."""
 
     def __post_init__(self) -> None:
         """Raise TypeError for a scale that is none."""
@@ -202,6 +216,8 @@ class Verification:
     """How much of the spectrum the audio carries; None: too little of it to tell."""
     quality: Quality | None
     """How good it is; None: too little of it to tell."""
+    handover: Handover | None
+    """To another voice; None: none was noticed so far."""
     settings: CallSettings
     """What the call runs with."""
 

@@ -122,6 +122,8 @@ class Calibration:
     several_below: float | None = None
     """Mean cosine of a recording's windows to their mean under which several people are taken to
     speak in it; None: not known."""
+    handover_below: float | None = None
+    """Cosine of two windows to all before them under which another voice speaks; None: unknown."""
     bands: tuple[BandThresholds, ...] = ()
     """At most one for each pair; the others have accept_at and reject_below."""
 

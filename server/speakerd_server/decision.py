@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from speakerd_server.cards import Card
 from speakerd_server.errors import PolicyInvalid, ScaleUnavailable
 from speakerd_server.values import (
     Band,
     Decision,
+    Handover,
     Policy,
     ScoreScale,
     SpeakerScore,
@@ -61,6 +62,7 @@ def policy_for(
     reject_below: float | None = None,
     minimum_speech_s: float = 1.0,
     maximum_speech_s: float | None = None,
+    revoke_at_handover: bool = False,
 ) -> Policy:
     """Fill a policy up from the model's card; thresholds are on `scale` (unset: cosine).
 
@@ -86,6 +88,7 @@ def policy_for(
         maximum_speech_samples=None
         if maximum_speech_s is None
         else round(maximum_speech_s * rate_hz),
+        revoke_at_handover=revoke_at_handover,
         by_bands=_by_bands(card, scale) if accept_at is None and reject_below is None else {},
     )
 
@@ -105,6 +108,21 @@ def _by_bands(card: Card, scale: ScoreScale) -> dict[str, Thresholds]:
         )
         for one in card.calibration.bands
     }
+
+
+def revoked(verdict: Verdict, handover: Handover | None, policy: Policy) -> Verdict:
+    """Turn an ACCEPT back to UNDECIDED where another voice took over, if the policy wants that.
+
+    The scores and decisions of the speakers stay as they are.
+    """
+    accepted = verdict.decision is Decision.ACCEPT
+    if handover is None or not policy.revoke_at_handover or not accepted:
+        return verdict
+    reason = (
+        f"another voice took over: window {handover.window} and the one before have cosine"
+        f" {handover.cosine:.3f} to all before them; {verdict.reason}"
+    )
+    return replace(verdict, decision=Decision.UNDECIDED, reason=reason)
 
 
 def decide(

@@ -17,6 +17,7 @@ from speakerd_server.cards import Card
 from speakerd_server.gate.settings import SegmentRule
 from speakerd_server.gated_windows import NO_PROBABILITIES, Cut, GatedWindows
 from speakerd_server.quality.listening import Listening
+from speakerd_server.score.handover import HandoverWatch
 from speakerd_server.score.running_mean import RunningMean
 from speakerd_server.values import (
     AudioFormat,
@@ -91,6 +92,7 @@ class Session:
             self._limit = min(self._limit or LONGEST_WINDOW_SAMPLES, LONGEST_WINDOW_SAMPLES)
         self._slicer = Slicer(settings.samples_per_chunk, card.min_frames, self._limit)
         self._mean = RunningMean(card.dim)
+        self._watch = HandoverWatch(card.dim, card.calibration.handover_below)
         self._listening = Listening(audio_format.encoding)
         self._audio = self._final_audio = _NOT_HEARD
         self._wire_rate_hz, self._model_rate_hz = audio_format.sample_rate_hz, card.sample_rate_hz
@@ -181,6 +183,7 @@ class Session:
         if not self._line or self._line[0].index != window.index:
             raise ValueError(f"window {window.index} is not the oldest one that is out")
         self._mean.add(embedding)
+        self._watch.add(embedding, window.index, self._line[0].signal_samples)
         return (*self._count(self._line.pop(0)), *self._count_without_voice())
 
     def _end_gated(self, gated: GatedWindows) -> Step:
@@ -270,6 +273,7 @@ class Session:
             consistency=self._mean.consistency,
             quality=self._audio[0],
             band=self._audio[1],
+            handover=self._watch.found,
         )
 
 

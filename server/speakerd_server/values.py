@@ -177,6 +177,8 @@ class Policy:
     """Net speech at the model's rate under which the decision is NOT_ENOUGH_SPEECH."""
     maximum_speech_samples: int | None = None
     """Net speech at the model's rate that settles the decision; None: no limit."""
+    revoke_at_handover: bool = False
+    """Whether an ACCEPT becomes UNDECIDED once another voice has taken over."""
     by_bands: Mapping[str, Thresholds] = field(default_factory=dict)
     """In place of accept_at and reject_below where the bands of both sides are known."""
 
@@ -211,6 +213,18 @@ class Verdict:
     """How many voiceprints the audio was compared with."""
 
 
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """Another voice took over in a signal."""
+
+    cosine: float
+    """In [-1, 1]: of the windows by which it was noticed to all before them."""
+    window: int
+    """Number of the last of them, from 0."""
+    begins_at_samples: int
+    """Where in the signal, at the model's rate, the first of them begins, near enough."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Utterance:
     """The running mean of one signal: what a session knows at one moment."""
@@ -231,6 +245,8 @@ class Utterance:
     """Of the speech; None: not enough of it to tell."""
     quality: Quality | None = None
     """Of the audio; None: not enough of it to tell."""
+    handover: Handover | None = None
+    """To another voice; None: none was noticed so far."""
 
     @property
     def mean(self) -> NDArray[np.float64]:

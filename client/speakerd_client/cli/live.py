@@ -67,6 +67,9 @@ class LiveView:
             f" {result.window_count} windows",
         )
         rows.add_row("audio", quality_text(result))
+        if result.handover is not None:
+            begins = f"another voice since {result.handover.audio_time_s:.1f} s"
+            rows.add_row("voice", Text(begins, style="bold red"))
         return Panel.fit(rows, title="speakerctl verify")
 
 

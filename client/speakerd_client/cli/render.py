@@ -80,7 +80,10 @@ def score_text(result: Verification) -> str:
 def verification_text(claim: str, result: Verification) -> str:
     """Give a decision in two lines: the numbers, then why."""
     head = f"{result.decision.name}  {claim}  {score_text(result)}"
-    return f"{printable(head)}  {result.net_speech_s:.2f} s of speech\n{printable(result.reason)}"
+    text = f"{printable(head)}  {result.net_speech_s:.2f} s of speech\n{printable(result.reason)}"
+    if result.handover is not None:
+        text += f"\nanother voice took over at {result.handover.audio_time_s:.1f} s"
+    return text
 
 
 def quality_text(result: Verification) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from speakerd_server.calls.serving import Serving
 from speakerd_server.cards import Card
-from speakerd_server.decision import Comparison, decide, pair_of
+from speakerd_server.decision import Comparison, decide, pair_of, revoked
 from speakerd_server.enrolled import Voiceprint
 from speakerd_server.errors import FieldInvalid
 from speakerd_server.quality.limits import QualitySettings, poor
@@ -78,7 +78,7 @@ class Claim:
         if self._target.top_k is not None and utterance.window_count == 0:
             return await self._nobody_heard()
         comparisons, compared = await self._comparisons(utterance)
-        return decide(
+        verdict = decide(
             self._policy,
             comparisons,
             speech_samples=utterance.speech_samples,
@@ -87,6 +87,7 @@ class Claim:
             speakers_compared=compared,
             poor=poor(utterance.quality, self._quality),
         )
+        return revoked(verdict, utterance.handover, self._policy)
 
     async def _voiceprint(self, speaker_id: str) -> Voiceprint | None:
         return await self._enrolments.voiceprint(self._domain, speaker_id, self._card.identity)

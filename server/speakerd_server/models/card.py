@@ -54,7 +54,7 @@ _DESCRIBED_KEYS: Keys = {
 }
 _CALIBRATION_KEYS: Keys = {"scale": str, "trials": str}
 _THRESHOLD_KEYS: Keys = {"accept_at": float, "reject_below": float}
-_SEVERAL_KEYS: Keys = {"several_below": float}
+_VOICE_KEYS: Keys = {"several_below": float, "handover_below": float}
 _LIST_KEYS: Keys = {"measured": list, "llr": list, "bands": list}
 _BAND_KEYS: Keys = {"pair": str, "accept_at": float, "reject_below": float, "trials": str}
 _MEASURED_KEYS: Keys = {
@@ -122,8 +122,9 @@ def card_text(card: Card) -> str:
     calibration: dict[str, Any] = {"scale": "cosine", "trials": card.calibration.trials}
     if card.accept_at is not None:
         calibration |= _exact(_THRESHOLD_KEYS, asdict(card.calibration))
-    if card.calibration.several_below is not None:
-        calibration |= _exact(_SEVERAL_KEYS, asdict(card.calibration))
+    for key in _VOICE_KEYS:
+        if (cosine := getattr(card.calibration, key)) is not None:
+            calibration[key] = cosine
     if card.calibration.bands:
         calibration["bands"] = [_exact(_BAND_KEYS, asdict(row)) for row in card.calibration.bands]
     if card.calibration.measured:
@@ -230,7 +231,7 @@ def _calibration(folder: Path, table: object) -> Calibration:
         "calibration.",
         table,
         _CALIBRATION_KEYS,
-        {**_THRESHOLD_KEYS, **_SEVERAL_KEYS, **_LIST_KEYS},
+        {**_THRESHOLD_KEYS, **_VOICE_KEYS, **_LIST_KEYS},
     )
     measured = [_measured(folder, row) for row in values.get("measured", [])]
     llr = tuple(read_llr(folder, row) for row in values.get("llr", []))
@@ -245,12 +246,13 @@ def _calibration(folder: Path, table: object) -> Calibration:
             f"{CARD_NAME}: calibration needs -1 <= reject_below <= accept_at <= 1 in cosine,"
             " or neither",
         )
-    several_below = values.get("several_below")
-    if several_below is not None and not -1.0 <= several_below <= 1.0:
-        raise ModelUnusable(folder, f"{CARD_NAME}: calibration.several_below is no cosine")
+    voices = {key: values.get(key) for key in _VOICE_KEYS}
+    for key, cosine in voices.items():
+        if cosine is not None and not -1.0 <= cosine <= 1.0:
+            raise ModelUnusable(folder, f"{CARD_NAME}: calibration.{key} is no cosine")
     bands = _bands(folder, values.get("bands", []))
     return Calibration(
-        accept_at, reject_below, values["trials"], tuple(measured), llr, several_below, bands
+        accept_at, reject_below, values["trials"], tuple(measured), llr, **voices, bands=bands
     )
 
 

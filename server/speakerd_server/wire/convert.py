@@ -159,6 +159,7 @@ def policy(message: verification_pb2.Policy, card: Card) -> Policy:
         reject_below=message.reject_below if message.HasField("reject_below") else None,
         minimum_speech_s=_optional_seconds(message, "minimum_net_speech", 1.0) or 0.0,
         maximum_speech_s=_optional_seconds(message, "maximum_net_speech", None),
+        revoke_at_handover=message.handover.revoke,
     )
 
 
@@ -178,6 +179,7 @@ def wire_policy(value: Policy, rate_hz: int) -> verification_pb2.Policy:
         accept_at=value.accept_at,
         reject_below=value.reject_below,
         minimum_net_speech=duration(value.minimum_speech_samples, rate_hz),
+        handover=verification_pb2.HandoverPolicy(revoke=value.revoke_at_handover),
     )
     if value.maximum_speech_samples is not None:
         message.maximum_net_speech.CopyFrom(duration(value.maximum_speech_samples, rate_hz))
@@ -223,6 +225,17 @@ def result(
         speakers_compared=verdict.speakers_compared,
         band=wire_band(utterance.band),
         quality=wire_quality(utterance.quality),
+        handover=_handover(utterance.handover, model_rate_hz),
+    )
+
+
+def _handover(value: values.Handover | None, rate_hz: int) -> verification_pb2.Handover | None:
+    if value is None:
+        return None
+    return verification_pb2.Handover(
+        score=score(value.cosine, ScoreScale.COSINE),
+        window=value.window,
+        audio_time=duration(value.begins_at_samples, rate_hz),
     )
 
 

@@ -69,6 +69,28 @@ class WholeDomain(_message.Message):
 Global___WholeDomain: _TypeAlias = WholeDomain  # noqa: Y015
 
 @_typing.final
+class HandoverPolicy(_message.Message):
+    """What is done when another voice takes over in a call."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVOKE_FIELD_NUMBER: _builtins.int
+    revoke: _builtins.bool
+    """True: from the window where it is noticed on, an ACCEPT is turned back to UNDECIDED."""
+    def __init__(
+        self,
+        *,
+        revoke: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["revoke", b"revoke"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HandoverPolicy: _TypeAlias = HandoverPolicy  # noqa: Y015
+
+@_typing.final
 class Policy(_message.Message):
     """When a score is enough. Unset fields take the model card's values."""
 
@@ -80,6 +102,7 @@ class Policy(_message.Message):
     MINIMUM_NET_SPEECH_FIELD_NUMBER: _builtins.int
     MAXIMUM_NET_SPEECH_FIELD_NUMBER: _builtins.int
     QUALITY_FIELD_NUMBER: _builtins.int
+    HANDOVER_FIELD_NUMBER: _builtins.int
     scale: _audio_pb2.ScoreScale.ValueType
     """Scale of accept_at and reject_below and of every score returned. Unset: cosine; then accept_at
     and reject_below must be unset as well (POLICY_INVALID).
@@ -105,6 +128,10 @@ class Policy(_message.Message):
     def quality(self) -> _audio_pb2.QualityPolicy:
         """Unset: the server's settings."""
 
+    @_builtins.property
+    def handover(self) -> Global___HandoverPolicy:
+        """Unset: a handover is reported and changes no decision."""
+
     def __init__(
         self,
         *,
@@ -114,10 +141,11 @@ class Policy(_message.Message):
         minimum_net_speech: _duration_pb2.Duration | None = ...,
         maximum_net_speech: _duration_pb2.Duration | None = ...,
         quality: _audio_pb2.QualityPolicy | None = ...,
+        handover: Global___HandoverPolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_accept_at", b"_accept_at", "_reject_below", b"_reject_below", "accept_at", b"accept_at", "maximum_net_speech", b"maximum_net_speech", "minimum_net_speech", b"minimum_net_speech", "quality", b"quality", "reject_below", b"reject_below"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_accept_at", b"_accept_at", "_reject_below", b"_reject_below", "accept_at", b"accept_at", "handover", b"handover", "maximum_net_speech", b"maximum_net_speech", "minimum_net_speech", b"minimum_net_speech", "quality", b"quality", "reject_below", b"reject_below"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accept_at", b"_accept_at", "_reject_below", b"_reject_below", "accept_at", b"accept_at", "maximum_net_speech", b"maximum_net_speech", "minimum_net_speech", b"minimum_net_speech", "quality", b"quality", "reject_below", b"reject_below", "scale", b"scale"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accept_at", b"_accept_at", "_reject_below", b"_reject_below", "accept_at", b"accept_at", "handover", b"handover", "maximum_net_speech", b"maximum_net_speech", "minimum_net_speech", b"minimum_net_speech", "quality", b"quality", "reject_below", b"reject_below", "scale", b"scale"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__accept_at: _TypeAlias = _typing.Literal["accept_at"]  # noqa: Y015
     _WhichOneofArgType__accept_at: _TypeAlias = _typing.Literal["_accept_at", b"_accept_at"]  # noqa: Y015
@@ -365,6 +393,40 @@ class SpeakerScore(_message.Message):
 Global___SpeakerScore: _TypeAlias = SpeakerScore  # noqa: Y015
 
 @_typing.final
+class Handover(_message.Message):
+    """Another voice took over in the call."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCORE_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    AUDIO_TIME_FIELD_NUMBER: _builtins.int
+    window: _builtins.int
+    """Number of the last of them, from 0."""
+    @_builtins.property
+    def score(self) -> _audio_pb2.Score:
+        """Cosine, in [-1, 1], of the windows by which it was noticed to all before them."""
+
+    @_builtins.property
+    def audio_time(self) -> _duration_pb2.Duration:
+        """Audio from audio start where the new voice begins, as near as windows tell."""
+
+    def __init__(
+        self,
+        *,
+        score: _audio_pb2.Score | None = ...,
+        window: _builtins.int = ...,
+        audio_time: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["audio_time", b"audio_time", "score", b"score"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio_time", b"audio_time", "score", b"score", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Handover: _TypeAlias = Handover  # noqa: Y015
+
+@_typing.final
 class VerificationResult(_message.Message):
     """What is known at one moment of a call."""
 
@@ -381,6 +443,7 @@ class VerificationResult(_message.Message):
     SPEAKERS_COMPARED_FIELD_NUMBER: _builtins.int
     BAND_FIELD_NUMBER: _builtins.int
     QUALITY_FIELD_NUMBER: _builtins.int
+    HANDOVER_FIELD_NUMBER: _builtins.int
     window_count: _builtins.int
     """Windows averaged so far."""
     windows_without_variance: _builtins.int
@@ -415,6 +478,12 @@ class VerificationResult(_message.Message):
     def quality(self) -> _audio_pb2.AudioQuality:
         """How good the audio is."""
 
+    @_builtins.property
+    def handover(self) -> Global___Handover:
+        """Set once another voice took over, and from then on. Never with a model whose card does not say
+        how alike windows of one voice are.
+        """
+
     def __init__(
         self,
         *,
@@ -429,10 +498,11 @@ class VerificationResult(_message.Message):
         speakers_compared: _builtins.int = ...,
         band: _audio_pb2.Band.ValueType = ...,
         quality: _audio_pb2.AudioQuality | None = ...,
+        handover: Global___Handover | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["audio_received", b"audio_received", "net_speech", b"net_speech", "quality", b"quality"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["audio_received", b"audio_received", "handover", b"handover", "net_speech", b"net_speech", "quality", b"quality"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio_received", b"audio_received", "band", b"band", "committed_samples", b"committed_samples", "decision", b"decision", "net_speech", b"net_speech", "quality", b"quality", "reason", b"reason", "scores", b"scores", "speakers_compared", b"speakers_compared", "window_count", b"window_count", "windows_without_variance", b"windows_without_variance"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio_received", b"audio_received", "band", b"band", "committed_samples", b"committed_samples", "decision", b"decision", "handover", b"handover", "net_speech", b"net_speech", "quality", b"quality", "reason", b"reason", "scores", b"scores", "speakers_compared", b"speakers_compared", "window_count", b"window_count", "windows_without_variance", b"windows_without_variance"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
