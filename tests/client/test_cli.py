@@ -165,9 +165,21 @@ def test_refused_files_are_named_and_the_others_enrolled(
     assert run(["speakers", "delete", "cli-some", "--yes"]) == 0
 
 
-def test_two_people_under_one_id_are_warned_about(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["enroll", "cli-two", ENROL, str(VOICES / "awb-enrol.flac")]) == 0
+def test_two_people_under_one_id_are_refused_or_forced(capsys: pytest.CaptureFixture[str]) -> None:
+    other = str(VOICES / "awb-enrol.flac")
+    assert run(["enroll", "cli-two", ENROL, other]) == 3
+    assert "DIFFERENT_SPEAKER" in capsys.readouterr().err
+    assert run(["enroll", "cli-two", other, "--force"]) == 0
     assert "warning" in capsys.readouterr().err
+
+
+def test_a_voice_under_another_id_is_told_when_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["enroll", "cli-two-again", ENROL]) == 0
+    capsys.readouterr()
+    assert run(["enroll", "cli-twice", ENROL, "--check-duplicates"]) == 0
+    assert "cli-two-again has this voice as well" in capsys.readouterr().err
+    for speaker in ("cli-two-again", "cli-twice"):
+        assert run(["speakers", "delete", speaker, "--yes"]) == 0
     assert run(["speakers", "delete", "cli-two", "--yes"]) == 0
 
 

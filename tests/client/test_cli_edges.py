@@ -94,7 +94,9 @@ def test_control_characters_never_reach_the_terminal() -> None:
     [
         (["verify", "a", CALL, "--rate", "8000"], "--rate would do nothing"),
         (["verify", "a", CALL, "--encoding", "mulaw", "--rate", "1"], "--encoding and --rate"),
-        (["verify", "a", "-", "--channel", "0"], "--channel would do nothing"),
+        (["verify", "a", CALL, "--raw-channels", "2"], "--raw-channels would do nothing"),
+        (["verify", "a", "-", "--channel", "1"], "or set --raw-channels 2"),
+        (["verify", "a", "-", "--raw-channels", "2"], "must be 0 or 1"),
         (["status", "--address", ""], "host:port"),
         (["status", "--address", "localhost"], "host:port"),
     ],

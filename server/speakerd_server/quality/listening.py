@@ -34,7 +34,7 @@ class Listening:
             self._clipping.push(waiting[:count])
             self._heard += count
             self._waiting = [waiting[count:]]
-        snr_db, level_dbfs = self._meter.snr_db, self._meter.level_dbfs
+        snr_db, level_dbfs = self._meter.ratio_and_level()
         quality = None
         if level_dbfs is not None:
             quality = Quality(snr_db, self._clipping.share, level_dbfs)

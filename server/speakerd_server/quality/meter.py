@@ -10,6 +10,8 @@ and Audio Processing 9(5), 2001; the quantile and its factor were chosen on spee
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -58,8 +60,8 @@ class Meter:
         spectrum = np.fft.rfft(frames * _WINDOW, axis=1)
         squares = spectrum.real**2 + spectrum.imag**2
         power = np.add.reduceat(squares, _EDGES[:-1], axis=1, dtype=np.float64) * _SCALE
-        for row in power:  # in order: a sum of sums would depend on the splits
-            self._sums += row
+        # Row by row, after what there was: a sum of sums would depend on the splits.
+        self._sums = np.concatenate([self._sums[None], power]).sum(axis=0)
         steps = _steps(power)
         places = steps + np.arange(_BANDS) * _STEPS
         counts = np.bincount(places.ravel(), minlength=_BANDS * _STEPS)
@@ -73,20 +75,23 @@ class Meter:
 
         Speech is what the frames above the noise have on average, less the noise.
         """
-        noise = self._noise()
-        speech = self._speech(noise)
-        if speech is None:
-            return None
-        ratio = max(speech, 1e-12) / max(noise, 1e-12)
-        return float(np.clip(10.0 * np.log10(ratio), _LEAST_SNR_DB, _MOST_SNR_DB))
+        return self.ratio_and_level()[0]
 
     @property
     def level_dbfs(self) -> float | None:
         """Power of the speech relative to a full-scale sine, in dB; None: as snr_db."""
-        speech = self._speech(self._noise())
+        return self.ratio_and_level()[1]
+
+    def ratio_and_level(self) -> tuple[float | None, float | None]:
+        """Give snr_db and level_dbfs."""
+        noise = self._noise()
+        speech = self._speech(noise)
         if speech is None:
-            return None
-        return float(10.0 * np.log10(max(speech, 1e-12) / _SINE_POWER))
+            return None, None
+        speech = max(speech, 1e-12)
+        ratio_db = 10.0 * math.log10(speech / max(noise, 1e-12))
+        snr_db = min(max(ratio_db, _LEAST_SNR_DB), _MOST_SNR_DB)
+        return snr_db, 10.0 * math.log10(speech / _SINE_POWER)
 
     @property
     def band(self) -> Band | None:
@@ -121,6 +126,6 @@ _POWERS[0] = 0.0  # and what is less: no sound
 
 
 def _steps(power: NDArray[np.float64]) -> NDArray[np.intp]:
-    decibels = 10.0 * np.log10(np.maximum(power, 1e-13))
+    decibels = 10.0 * np.log10(np.maximum(power, 10.0 ** (_LOWEST_DB / 10.0)))
     steps = ((decibels - _LOWEST_DB) * _STEPS_PER_DB).astype(np.intp)
-    return np.asarray(steps.clip(0, _STEPS - 1), np.intp)
+    return np.asarray(np.minimum(np.maximum(steps, 0), _STEPS - 1), np.intp)
