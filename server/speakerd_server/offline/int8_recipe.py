@@ -18,7 +18,13 @@ from speakerd_server.cards import Bundle, Calibration, Card, ErrorRates, LlrCali
 from speakerd_server.errors import GraphRefused, SpeakerdError
 from speakerd_server.models.bundle import load_bundle, shipped_bundle
 from speakerd_server.models.quantize import PRECISION
-from speakerd_server.models.recipe import FITTED_ON, TRIALS
+from speakerd_server.models.recipe import (
+    BANDS,
+    FITTED_ON,
+    HANDOVER_BELOW,
+    SEVERAL_BELOW,
+    TRIALS,
+)
 from speakerd_server.offline.calibration_speech import find_recordings, read_speech
 from speakerd_server.offline.quantizing import LOWEST_COSINE, make_quantized
 from speakerd_server.offline.recordings import Reading
@@ -105,7 +111,9 @@ def card(source: Card) -> Card:
             f" speakerd_server.offline.int8_recipe, {SPEECH}"
         ),
         sha256="",
-        calibration=Calibration(ACCEPT_AT, REJECT_BELOW, TRIALS, MEASURED, (LLR,)),
+        calibration=Calibration(
+            ACCEPT_AT, REJECT_BELOW, TRIALS, MEASURED, (LLR,), SEVERAL_BELOW, HANDOVER_BELOW, BANDS
+        ),
     )
 
 
