@@ -112,6 +112,16 @@ def test_the_cut_counts_speech_alone() -> None:
     assert 56_000 < call.session.received_samples < 64_000
 
 
+def test_the_cut_is_noticed_when_the_speech_for_it_is_there() -> None:
+    call = Call(replace(GATED, samples_per_chunk=32_000, maximum_speech_samples=3_200))
+    signal = of([(True, 32_000)])
+    sent = 0
+    while not call.session.settled:
+        call.take(call.session.push(signal[sent : sent + 640]))
+        sent += 640
+    assert sent // 2 <= 3_200 + 8 * 512 + 320
+
+
 @pytest.mark.parametrize("length", [-1, 3_000])
 def test_audio_without_speech_is_no_error_and_no_window(length: int) -> None:
     call = Call(replace(GATED, samples_per_chunk=length))

@@ -90,8 +90,11 @@ class GatedWindows:
 
     @property
     def next_samples(self) -> int:
-        """Length that the signal must have for a window to be possible, or for the limit."""
-        missing = self._slicer.next_samples - self._slicer.samples - self._signal.undecided_samples
+        """Length that the signal must have for a window, the cut or the limit to be possible."""
+        wanted = self._slicer.next_samples
+        if self._maximum_speech is not None:
+            wanted = min(wanted, self._maximum_speech)
+        missing = wanted - self._slicer.samples - self._signal.undecided_samples
         until = self._signal.judged_samples + max(missing, _LEAST_SAMPLES)
         if self._maximum_signal is not None:
             until = min(until, self._maximum_signal + 1)

@@ -67,7 +67,7 @@ def wire_of(track: Track, plan: LivePlan) -> Wire:
     """
     audio = track.audio
     with sendable():
-        config = verification_config(plan.speaker_id, audio.format, **plan.options)
+        config = verification_config(plan.speaker_id, audio.format, **plan.call_options)
     samples = message_samples(audio.format, plan.message_ms)
     size_bytes = samples * audio.format.encoding.sample_bytes
     content = audio.content * -(-size_bytes // len(audio.content))

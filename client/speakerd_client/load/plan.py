@@ -72,6 +72,11 @@ class LivePlan:
         return self.options.get("samples_per_chunk")
 
     @property
+    def call_options(self) -> VerifyOptions:
+        """Of every call: without a speech gate, or nobody could tell where windows end."""
+        return {**self.options, "speech_gate": False}
+
+    @property
     def messages(self) -> int:
         """Messages that one stream sends: as many as fit into `seconds`."""
         return int(1000 * self.seconds / self.message_ms + 1e-6)

@@ -28,7 +28,7 @@ async def settings_of(plan: LivePlan, tracks: Sequence[Track]) -> CallSettings:
     async with AsyncClient(plan.address, timeout_s=ANSWER_S) as client:
         await _require_speaker(client, plan)
         for audio_format in dict.fromkeys(track.audio.format for track in tracks):
-            call = client.stream_verify(plan.speaker_id, audio_format, **plan.options)
+            call = client.stream_verify(plan.speaker_id, audio_format, **plan.call_options)
             async with call:
                 found.append(call.settings)
     settings = found[0]
