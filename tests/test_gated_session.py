@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from speakerd_server.errors import AudioTooLong, AudioTooShort, NoAudio
 from speakerd_server.gate.settings import GateSettings
 from speakerd_server.session import Session, SessionSettings
-from speakerd_server.values import AudioFormat, Encoding, Float32
+from speakerd_server.values import AudioFormat, Encoding, Float32, Utterance
 from support.driven import Call, assert_same, heard
 from support.signals import card, noise, pieces, splits, to_bytes
 
@@ -163,3 +163,48 @@ def test_a_day_of_silence_leaves_nothing_behind() -> None:
 def test_a_session_without_a_gate_takes_no_probabilities() -> None:
     with pytest.raises(ValueError, match="no speech gate"):
         Session(replace(GATED, gate=None)).absorb_gate(np.zeros(1, np.float32))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.booleans(), st.integers(0, 6_000)), min_size=1, max_size=8),
+    st.sampled_from([1, 4_000, 1_000_000]),
+    st.booleans(),
+)
+def test_what_looks_at_every_window_sees_the_same_whatever_the_interval(
+    parts: list[tuple[bool, int]], interval: int, late: bool
+) -> None:
+    whole = of([*parts, (False, 2_000)])
+    wanted = replace(GATED, samples_per_chunk=800, every_window=True)
+    expected = [
+        (one.window_count, one.speech_samples)
+        for one in windows_of(heard(wanted, whole)[1].updates)
+    ]
+    assert expected == [(count, 480 * count) for count in range(1, len(expected) + 1)]
+    seldom = Call(replace(wanted, update_interval_samples=interval), late)
+    seldom.run([whole])
+    assert [(one.window_count, one.speech_samples) for one in windows_of(seldom.updates)] == (
+        expected
+    )
+    plain = Call(replace(wanted, update_interval_samples=interval, every_window=False), late)
+    plain.run([whole])
+    due = [one for one in seldom.updates if one.is_due]
+    assert len(due) == len(plain.updates)
+    for one, other in zip(due, plain.updates, strict=True):
+        assert_same(one, other)
+
+
+def windows_of(updates: list[Utterance]) -> list[Utterance]:
+    """Give those that a window made."""
+    counts = [0, *(one.window_count for one in updates)]
+    return [one for before, one in zip(counts, updates, strict=False) if one.window_count > before]
+
+
+def test_without_an_interval_every_window_gives_an_update() -> None:
+    for seed in range(40):
+        generator = np.random.default_rng(seed)
+        parts = [(bool(one % 2), int(generator.integers(400, 4_000))) for one in range(12)]
+        _, call = heard(replace(GATED, samples_per_chunk=800), of([*parts, (False, 2_000)]))
+        full = call.session.utterance.speech_samples // 480
+        counts = {one.window_count for one in call.updates if one.window_count}
+        assert len(counts) >= full - 1

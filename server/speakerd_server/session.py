@@ -8,7 +8,7 @@ comes out depends on the signal alone, neither on splits nor on timing.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -56,6 +56,8 @@ class SessionSettings:
     """A signal longer than this is refused with AudioTooLong; None: any length."""
     gate: SegmentRule | None = None
     """Which audio is speech; None: all of it."""
+    every_window: bool = False
+    """Whether windows without an update give one that is not due."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +99,11 @@ class Session:
         self._audio = self._final_audio = _NOT_HEARD
         self._wire_rate_hz, self._model_rate_hz = audio_format.sample_rate_hz, card.sample_rate_hz
         self._update_interval_samples = settings.update_interval_samples
+        self._every_window = settings.every_window
         self._line: list[_Place] = []
         self._counted_samples = self._counted_speech = self._updated_samples = 0
         self._without_variance = 0
         self._ended = False
-
         self._sample_bytes = audio_format.sample_bytes
         # Floats may be wrong, which the call must learn when they come; other bytes never are.
         self._holds = audio_format.encoding is not Encoding.FLOAT32LE
@@ -253,11 +255,15 @@ class Session:
         self._counted_speech, self._audio = place.speech_samples, place.audio
         if place.index is not None:
             self._counted_samples = place.signal_samples
-        waited_samples = place.signal_samples - self._updated_samples
-        if not place.is_full or waited_samples < self._update_interval_samples:
+        # Speech may lie before a stretch that was known earlier to hold none.
+        waited_samples = max(0, place.signal_samples - self._updated_samples)
+        is_due = waited_samples >= self._update_interval_samples
+        if not place.is_full or not (is_due or (self._every_window and place.has_voice)):
             return ()
-        self._updated_samples = place.signal_samples
-        return (self._known_by_windows(),)
+        if is_due:
+            self._updated_samples += waited_samples
+            return (self._known_by_windows(),)
+        return (replace(self._known_by_windows(), is_due=False),)
 
     def _known_by_windows(self) -> Utterance:
         committed = self._counted_samples * self._wire_rate_hz // self._model_rate_hz

@@ -170,9 +170,9 @@ class Policy:
     scale: ScoreScale
     """Of accept_at, reject_below and every score reported."""
     accept_at: float
-    """ACCEPT at this score or above."""
+    """ACCEPT at this score or above; infinite with `sequential`, whose boundaries decide."""
     reject_below: float
-    """REJECT below this score; at most accept_at."""
+    """REJECT below this score; at most accept_at; minus infinity with `sequential`."""
     minimum_speech_samples: int
     """Net speech at the model's rate under which the decision is NOT_ENOUGH_SPEECH."""
     maximum_speech_samples: int | None = None
@@ -181,6 +181,9 @@ class Policy:
     """Whether an ACCEPT becomes UNDECIDED once another voice has taken over."""
     by_bands: Mapping[str, Thresholds] = field(default_factory=dict)
     """In place of accept_at and reject_below where the bands of both sides are known."""
+    sequential: tuple[float, float] | None = None
+    """Share of impostor calls that may ever be accepted, of the true speakers' calls that may ever
+    be rejected: decide by the model's boundaries for them. None: by the thresholds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +250,8 @@ class Utterance:
     """Of the audio; None: not enough of it to tell."""
     handover: Handover | None = None
     """To another voice; None: none was noticed so far."""
+    is_due: bool = True
+    """False: only for what looks at every window; no update is due."""
 
     @property
     def mean(self) -> NDArray[np.float64]:
