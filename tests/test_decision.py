@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from speakerd_server.decision import _REASONS, Comparison, decide, policy_for
+from speakerd_server.decision import _REASONS, Comparison, decide
 from speakerd_server.errors import PolicyInvalid, ScaleUnavailable
+from speakerd_server.policies import policy_for
 from speakerd_server.values import (
     Decision,
     Policy,

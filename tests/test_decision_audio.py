@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 from speakerd_server.cards import BandThresholds
-from speakerd_server.decision import Comparison, decide, pair_of, policy_for
+from speakerd_server.decision import Comparison, decide, pair_of
+from speakerd_server.policies import policy_for
 from speakerd_server.values import (
     Band,
     Decision,

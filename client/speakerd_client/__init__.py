@@ -75,6 +75,7 @@ from speakerd_client.results import (
     QualityLimits,
     Score,
     ScoreScale,
+    SequentialPolicy,
     SpeakerScore,
     Verification,
 )
@@ -133,6 +134,7 @@ __all__ = [
     "Recording",
     "Score",
     "ScoreScale",
+    "SequentialPolicy",
     "ServerFailed",
     "ServerInfo",
     "Speaker",

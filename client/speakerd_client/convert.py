@@ -74,6 +74,11 @@ def policy(message: verification_pb2.Policy) -> results.Policy:
         if message.HasField("quality")
         else None,
         revoke_at_handover=message.handover.revoke,
+        sequential=results.SequentialPolicy(
+            message.sequential.target_far, message.sequential.target_frr
+        )
+        if message.HasField("sequential")
+        else None,
     )
 
 

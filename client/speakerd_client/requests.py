@@ -205,6 +205,11 @@ def policy_message(value: Policy | None) -> verification_pb2.Policy | None:
         maximum_net_speech=duration(value.maximum_speech_s),
         quality=limits_message(value.quality),
         handover=verification_pb2.HandoverPolicy(revoke=value.revoke_at_handover),
+        sequential=None
+        if value.sequential is None
+        else verification_pb2.SequentialPolicy(
+            target_far=value.sequential.target_far, target_frr=value.sequential.target_frr
+        ),
     )
 
 

@@ -96,6 +96,16 @@ class Everyone:
 
 
 @dataclass(frozen=True, slots=True)
+class SequentialPolicy:
+    """Decide each call as soon as the boundaries for these error rates allow it, for good."""
+
+    target_far: float
+    """Share of impostor calls that may ever be accepted; the model must have boundaries for it."""
+    target_frr: float
+    """Share of the true speakers' calls that may ever be rejected."""
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """When a score is enough. What is None in a request takes the value of the model's card."""
 
@@ -113,12 +123,16 @@ class Policy:
     """How good the audio must be; None: as the daemon is set."""
     revoke_at_handover: bool = False
     """Whether an ACCEPT becomes UNDECIDED once another voice has taken over."""
+    sequential: SequentialPolicy | None = None
+    """Decide by learnt boundaries in place of the thresholds, which must then be None."""
 
     def __post_init__(self) -> None:
         """Raise TypeError for a scale that is none."""
         wanted = "a ScoreScale such as ScoreScale.COSINE, or None"
         require(self.scale, (ScoreScale, type(None)), "scale", wanted)
         require(self.quality, (QualityLimits, type(None)), "quality", "QualityLimits or None")
+        wanted = "a SequentialPolicy(target_far, target_frr), or None"
+        require(self.sequential, (SequentialPolicy, type(None)), "sequential", wanted)
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,6 +106,43 @@ BAND_PAIRS = ("wide-wide", "wide-narrow", "narrow-narrow")
 
 
 @dataclass(frozen=True, slots=True)
+class SequentialBoundaries:
+    """When a call is decided, second by second, so that wrong ends of whole calls stay rare.
+
+    Looked at after every window: ACCEPT at accept[s] or above, REJECT below reject[s], where s is
+    the whole seconds of net speech at that moment. The first crossing decides.
+    """
+
+    profile: str
+    """One of BAND_PAIRS, or "default": any, where no other fits."""
+    scale: ScoreScale
+    """Of both: COSINE."""
+    target_far: float
+    """Share of impostor calls that may ever be accepted, in ]0, 0.5]."""
+    target_frr: float
+    """Share of the true speakers' calls that may ever be rejected, in ]0, 0.5]."""
+    samples_per_chunk: int
+    """Window length that they were learnt with, at the model's rate."""
+    speech_gate: bool
+    """Whether they were learnt on speech alone."""
+    accept: tuple[float, ...]
+    """One for each second of net speech from 0 on; as many as the maximum has seconds."""
+    reject: tuple[float, ...]
+    """As many, none above accept's."""
+    impostor_pairs: int
+    """Different pairs of persons behind `accept`."""
+    genuine_speakers: int
+    """Persons behind `reject`."""
+    trials: str
+    """What they were learnt from."""
+
+    @property
+    def maximum_s(self) -> int:
+        """Net speech in seconds up to which they promise anything."""
+        return len(self.accept)
+
+
+@dataclass(frozen=True, slots=True)
 class Calibration:
     """What scores of a model mean."""
 
@@ -126,6 +163,8 @@ class Calibration:
     """Cosine of two windows to all before them under which another voice speaks; None: unknown."""
     bands: tuple[BandThresholds, ...] = ()
     """At most one for each pair; the others have accept_at and reject_below."""
+    sequential: tuple[SequentialBoundaries, ...] = ()
+    """At most one for each profile and pair of error rates."""
 
 
 @dataclass(frozen=True, slots=True)

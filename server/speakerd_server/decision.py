@@ -6,24 +6,17 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from speakerd_server.cards import Card
-from speakerd_server.errors import PolicyInvalid, ScaleUnavailable
+from speakerd_server.sequential import SequentialDecision, Settled
 from speakerd_server.values import (
     Band,
     Decision,
     Handover,
     Policy,
-    ScoreScale,
     SpeakerScore,
     SpeakerState,
     Thresholds,
     Verdict,
 )
-
-HIGHEST_MINIMUM_S = 3600.0
-LOWEST_MAXIMUM_S = 0.1
-"""Less audio is no utterance for any model."""
-HIGHEST_MAXIMUM_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,47 +43,10 @@ class _Heard:
     sample_rate_hz: int
     speakers_compared: int
     poor: str = ""
+    sequential: SequentialDecision | None = None
 
     def seconds(self, samples: int) -> str:
         return f"{samples / self.sample_rate_hz:.2f} s"
-
-
-def policy_for(
-    card: Card,
-    scale: ScoreScale | None = None,
-    accept_at: float | None = None,
-    reject_below: float | None = None,
-    minimum_speech_s: float = 1.0,
-    maximum_speech_s: float | None = None,
-    revoke_at_handover: bool = False,
-) -> Policy:
-    """Fill a policy up from the model's card; thresholds are on `scale` (unset: cosine).
-
-    Raises PolicyInvalid for a policy that contradicts itself or leaves its scale's range, and
-    ScaleUnavailable for scales that this model cannot give.
-    """
-    if scale is None and not (accept_at is None and reject_below is None):
-        raise PolicyInvalid("scale", "must be set where accept_at or reject_below is")
-    scale = scale or ScoreScale.COSINE
-    accept = _threshold("accept_at", accept_at, card.accept_at, scale)
-    reject = accept
-    if reject_below is not None or accept_at is None:
-        reject = _threshold("reject_below", reject_below, card.reject_below, scale)
-    if reject > accept:
-        raise PolicyInvalid("reject_below", f"{reject:g} is above accept_at, {accept:g}")
-    _check_speech(minimum_speech_s, maximum_speech_s)
-    rate_hz = card.sample_rate_hz
-    return Policy(
-        scale=scale,
-        accept_at=accept,
-        reject_below=reject,
-        minimum_speech_samples=round(minimum_speech_s * rate_hz),
-        maximum_speech_samples=None
-        if maximum_speech_s is None
-        else round(maximum_speech_s * rate_hz),
-        revoke_at_handover=revoke_at_handover,
-        by_bands=_by_bands(card, scale) if accept_at is None and reject_below is None else {},
-    )
 
 
 def pair_of(first: Band | None, second: Band | None) -> str:
@@ -98,16 +54,6 @@ def pair_of(first: Band | None, second: Band | None) -> str:
     if first is None or second is None:
         return ""
     return "-".join(sorted((first.value, second.value), reverse=True))
-
-
-def _by_bands(card: Card, scale: ScoreScale) -> dict[str, Thresholds]:
-    """Give the card's own thresholds for pairs of bands on a scale that cosines tell."""
-    return {
-        one.pair: Thresholds(
-            *(scale.of_cosine(c) or 0.0 for c in (one.accept_at, one.reject_below))
-        )
-        for one in card.calibration.bands
-    }
 
 
 def revoked(verdict: Verdict, handover: Handover | None, policy: Policy) -> Verdict:
@@ -134,15 +80,19 @@ def decide(
     sample_rate_hz: int,
     speakers_compared: int,
     poor: str = "",
+    sequential: SequentialDecision | None = None,
 ) -> Verdict:
     """Decide for each speaker, and for the call as for the most alike one that has a voiceprint.
 
     `comparisons` is None where the call named no target and empty where the whole domain was
     meant and nobody is enrolled in it. Samples are net speech at the model's rate,
     `sample_rate_hz`. Scores come back on the policy's scale, most alike first. `poor` says why the
-    audio is too bad to be judged; empty: it is not.
+    audio is too bad to be judged; empty: it is not. With `sequential`, what its looks have settled
+    stays, and nothing else decides.
     """
-    heard = _Heard(policy, speech_samples, window_count, sample_rate_hz, speakers_compared, poor)
+    heard = _Heard(
+        policy, speech_samples, window_count, sample_rate_hz, speakers_compared, poor, sequential
+    )
     if comparisons is None:
         return _without_speakers(Decision.SPEAKER_NOT_PROVIDED, heard)
     if not comparisons:
@@ -154,40 +104,6 @@ def decide(
     return Verdict(first.decision, reason, tuple(scores), speakers_compared)
 
 
-def _threshold(field: str, wanted: float | None, by_card: float | None, scale: ScoreScale) -> float:
-    lowest, highest = scale.of_cosine(-1.0), scale.of_cosine(1.0)
-    if lowest is None or highest is None:
-        raise ScaleUnavailable(scale.value)
-    if wanted is None:
-        default = None if by_card is None else scale.of_cosine(by_card)
-        if default is None:
-            raise PolicyInvalid(
-                field, "must be set: the model has no calibrated threshold; set scale too"
-            )
-        return default
-    if not lowest <= wanted <= highest:
-        raise PolicyInvalid(
-            field, f"{wanted:g} is not on the scale {scale.value}, {lowest:g} to {highest:g}"
-        )
-    return wanted
-
-
-def _check_speech(minimum_s: float, maximum_s: float | None) -> None:
-    if not 0.0 <= minimum_s <= HIGHEST_MINIMUM_S:
-        raise PolicyInvalid(
-            "minimum_net_speech", f"{minimum_s:g} s is not within 0 s to {HIGHEST_MINIMUM_S:g} s"
-        )
-    if maximum_s is None:
-        return
-    lowest_s = max(minimum_s, LOWEST_MAXIMUM_S)
-    if not lowest_s <= maximum_s <= HIGHEST_MAXIMUM_S:
-        raise PolicyInvalid(
-            "maximum_net_speech",
-            f"{maximum_s:g} s is not possible; use {lowest_s:g} s to {HIGHEST_MAXIMUM_S:g} s,"
-            " or leave it unset",
-        )
-
-
 def _without_speakers(decision: Decision, heard: _Heard) -> Verdict:
     reason = _REASONS[decision](heard, SpeakerScore("", None, decision))
     return Verdict(decision, reason, (), heard.speakers_compared)
@@ -197,18 +113,29 @@ def _score(one: Comparison, heard: _Heard) -> SpeakerScore:
     if one.state is not SpeakerState.ENROLLED:
         return SpeakerScore(one.speaker_id, None, _BY_STATE[one.state])
     score = None if one.cosine is None else heard.policy.scale.of_cosine(one.cosine)
-    usual = Thresholds(heard.policy.accept_at, heard.policy.reject_below)
-    held = heard.policy.by_bands.get(one.bands, usual)
+    held = _held_against(one, heard)
+    settled = None if heard.sequential is None else heard.sequential.of(one.speaker_id)
+    decided = _judge(score, heard, held) if settled is None else settled.decision
     thresholds = None if score is None else held
-    return SpeakerScore(one.speaker_id, score, _judge(score, heard, held), one.bands, thresholds)
+    return SpeakerScore(one.speaker_id, score, decided, one.bands, thresholds)
 
 
-def _judge(score: float | None, heard: _Heard, held: Thresholds) -> Decision:
+def _held_against(one: Comparison, heard: _Heard) -> Thresholds | None:
+    """Give the thresholds for these bands, or the boundaries of this moment, if there are any."""
+    if heard.sequential is not None:
+        return heard.sequential.at(heard.speech_samples, one.bands)
+    usual = Thresholds(heard.policy.accept_at, heard.policy.reject_below)
+    return heard.policy.by_bands.get(one.bands, usual)
+
+
+def _judge(score: float | None, heard: _Heard, held: Thresholds | None) -> Decision:
     enough = heard.speech_samples >= heard.policy.minimum_speech_samples
     if score is None or heard.window_count == 0 or not enough:
         return Decision.NOT_ENOUGH_SPEECH
     if heard.poor:
         return Decision.POOR_AUDIO
+    if held is None or heard.sequential is not None:
+        return Decision.UNDECIDED
     if score >= held.accept_at:
         return Decision.ACCEPT
     if score < held.reject_below:
@@ -218,6 +145,10 @@ def _judge(score: float | None, heard: _Heard, held: Thresholds) -> Decision:
 
 def _most_alike_first(one: SpeakerScore) -> float:
     return math.inf if one.score is None else -one.score
+
+
+def _settled(heard: _Heard, one: SpeakerScore) -> Settled | None:
+    return heard.sequential.of(one.speaker_id) if heard.sequential else None
 
 
 def _scored(heard: _Heard, one: SpeakerScore, verdict: str) -> str:
@@ -237,15 +168,30 @@ def _held(one: SpeakerScore) -> Thresholds:
     return one.thresholds or Thresholds(0.0, 0.0)
 
 
+def _why_open(heard: _Heard, one: SpeakerScore) -> str:
+    told = f"{one.speaker_id} crossed no boundary so far, with {one.score:.4f} on the scale"
+    told += f" {heard.policy.scale.value} after {heard.seconds(heard.speech_samples)} of speech"
+    if one.thresholds is None:
+        return f"{told}; the model has no boundaries for {one.bands} band"
+    is_over = heard.speech_samples >= (heard.policy.maximum_speech_samples or math.inf)
+    return f"{told}, the most that is heard" if is_over else told
+
+
 def _why_accept(heard: _Heard, one: SpeakerScore) -> str:
+    if settled := _settled(heard, one):
+        return settled.reason(one.speaker_id, heard.policy.scale, heard.sample_rate_hz)
     return _scored(heard, one, f"at or above the accept threshold {_held(one).accept_at:.4f}")
 
 
 def _why_reject(heard: _Heard, one: SpeakerScore) -> str:
+    if settled := _settled(heard, one):
+        return settled.reason(one.speaker_id, heard.policy.scale, heard.sample_rate_hz)
     return _scored(heard, one, f"below the reject threshold {_held(one).reject_below:.4f}")
 
 
 def _why_undecided(heard: _Heard, one: SpeakerScore) -> str:
+    if heard.sequential is not None:
+        return _why_open(heard, one)
     low, high = _held(one).reject_below, _held(one).accept_at
     return _scored(heard, one, f"between the thresholds {low:.4f} and {high:.4f}")
 

@@ -7,7 +7,7 @@ SpeakerdError
 │   ├── AudioIncompleteSample  AudioNotFinite  AudioOutOfRange  AudioWithoutVoice
 │   ├── EncodingUnsupported  SampleRateUnsupported  SampleRateContradicted
 │   ├── ChannelsUnsupported  ChannelUnknown  AudioFileInvalid
-│   ├── SamplesPerChunkInvalid  PolicyInvalid  ScaleUnavailable
+│   ├── SamplesPerChunkInvalid  PolicyInvalid  ScaleUnavailable  SequentialUnavailable
 │   ├── TensorInvalid  BatchSizeInvalid  InferenceUnsupported
 │   ├── HttpInvalid  BodyInvalid  BodyTooLarge
 │   └── SpeakerIdInvalid  PageTokenInvalid  FieldInvalid
@@ -345,6 +345,28 @@ class PolicyInvalid(InvalidInput):
     def __init__(self, field: str, problem: str) -> None:
         self.field = f"policy.{field}"
         super().__init__(f"policy.{field}: {problem}")
+
+
+class SequentialUnavailable(InvalidInput):
+    """The model has no boundaries for the error rates that a policy asks for."""
+
+    reason = "SEQUENTIAL_UNAVAILABLE"
+    field = "policy.sequential"
+
+    def __init__(
+        self, target_far: float, target_frr: float, known: Sequence[tuple[float, float]]
+    ) -> None:
+        self.target_far, self.target_frr, self.known = target_far, target_frr, tuple(known)
+        there = ", ".join(f"{far:g} and {frr:g}" for far, frr in self.known)
+        advice = (
+            f"it has them for {there}"
+            if there
+            else "it has none; learn them with `speakerd evaluate --sequential`"
+        )
+        super().__init__(
+            f"the model has no boundaries for target_far {target_far:g} and target_frr"
+            f" {target_frr:g}: {advice}"
+        )
 
 
 class ScaleUnavailable(InvalidInput):

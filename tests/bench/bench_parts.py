@@ -28,7 +28,6 @@ from speakerd_server.calls.claims import Claim, Target
 from speakerd_server.calls.enrolments import LocalEnrolments
 from speakerd_server.calls.models import LoadedModel, Models
 from speakerd_server.calls.serving import CallSettings, Serving
-from speakerd_server.decision import policy_for
 from speakerd_server.engine.batcher import Batcher
 from speakerd_server.engine.engine import ModelEngine
 from speakerd_server.engine.engine_settings import EngineSettings
@@ -36,6 +35,7 @@ from speakerd_server.engine.lanes import Lanes
 from speakerd_server.enrolled import NewRecording
 from speakerd_server.models.bundle import load_bundle, shipped_bundle
 from speakerd_server.pipeline import Heard
+from speakerd_server.policies import policy_for
 from speakerd_server.quality.limits import QualitySettings
 from speakerd_server.session import Session, SessionSettings
 from speakerd_server.store.enrolment import EnrolmentStore, StoreSettings
@@ -104,7 +104,7 @@ async def shared_parts() -> dict[str, float]:
             maximum_speech_s=None,
         )
         claim = Claim(serving, "default", Target(("load",)), CARD, policy, QualitySettings())
-        verdict = await claim.verdict(utterance)
+        verdict = await claim.verdict(utterance, final=False)
         heard = Heard(utterance, final=False, received_samples=16000, complete_at_s=0.0)
 
         async def alone() -> None:
@@ -122,7 +122,7 @@ async def shared_parts() -> dict[str, float]:
         parts = {
             "engine_alone": await timed(alone),
             "engine_in_a_crowd_of_8": await timed(crowd) / 8,
-            "verdict": await timed(lambda: claim.verdict(utterance)),
+            "verdict": await timed(lambda: claim.verdict(utterance, final=False)),
             "answer": await timed(plain(answer)),
         }
         await batcher.stop()

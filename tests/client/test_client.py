@@ -23,6 +23,7 @@ from speakerd_client import (
     NotReachable,
     Policy,
     ScoreScale,
+    SequentialPolicy,
     SpeakerState,
     read_audio,
 )
@@ -100,6 +101,24 @@ async def test_the_policy_is_used_and_echoed_on_its_scale(client: AsyncClient) -
     assert result.settings.policy.minimum_speech_s == 2.5
     assert result.settings.policy.maximum_speech_s is None
     await client.delete_speaker("sdk-policy")
+
+
+async def test_a_sequential_policy_is_used_and_echoed(client: AsyncClient) -> None:
+    await client.enroll("sdk-sequential", ENROL)
+    wanted = SequentialPolicy(target_far=0.01, target_frr=0.05)
+    result = await client.verify(
+        "sdk-sequential", CALL, policy=Policy(sequential=wanted), speech_gate=True
+    )
+    policy = result.settings.policy
+    assert result.decision is Decision.ACCEPT
+    assert "boundary" in result.reason
+    assert policy.sequential == wanted
+    assert (policy.accept_at, policy.reject_below, policy.maximum_speech_s) == (None, None, 20.0)
+    unknown = Policy(sequential=SequentialPolicy(0.3, 0.3))
+    with pytest.raises(InvalidRequest, match="has them for") as caught:
+        await client.verify("sdk-sequential", CALL, policy=unknown, speech_gate=True)
+    assert caught.value.reason == "SEQUENTIAL_UNAVAILABLE"
+    await client.delete_speaker("sdk-sequential")
 
 
 async def test_maximum_speech_settles_a_live_call(client: AsyncClient) -> None:

@@ -39,6 +39,7 @@ def call(method: str, *arguments: Any, **options: Any) -> Any:
         (TypeError, "tobytes", lambda: Audio([1, 2], FORMAT)),  # type: ignore[arg-type]
         (TypeError, "an AudioFormat", lambda: Audio(b"", 16000)),  # type: ignore[arg-type]
         (TypeError, "ScoreScale.COSINE", lambda: Policy(scale="cosine")),  # type: ignore[arg-type]
+        (TypeError, "SequentialPolicy", lambda: Policy(sequential=(0.01, 0.05))),  # type: ignore[arg-type]
         (TypeError, "a Policy", lambda: call("verify", "x", AUDIO, policy=0.5)),
         (TypeError, "an AudioFormat", lambda: call("stream_verify", "x", 16000)),
         (ValueError, "`with`", lambda: call("stream_verify", "x", FORMAT).send(b"ab")),

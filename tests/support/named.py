@@ -18,6 +18,7 @@ _PLAUSIBLE: dict[Any, Any] = {
     object: "thing",
     Path: Path("speakerd.db"),
     Sequence[str]: ("one", "two"),
+    Sequence[tuple[float, float]]: ((0.01, 0.05),),
 }
 
 

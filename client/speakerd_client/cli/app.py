@@ -141,6 +141,7 @@ def verify(
     accept_at: options.AcceptAt = None,
     scale: options.Scale = None,
     minimum_speech: options.MinimumSpeech = None,
+    sequential: options.Sequential = None,
     message_ms: options.MessageMs = 100,
     realtime: Annotated[
         bool, typer.Option("--realtime", help="Send the audio at the pace of a call.")
@@ -170,7 +171,7 @@ def verify(
             domain=domain,
             samples_per_chunk=samples_per_chunk,
             speech_gate=gate,
-            policy=options.policy_of(scale, accept_at, minimum_speech),
+            policy=options.policy_of(scale, accept_at, minimum_speech, sequential),
         )
         final = follow(updates, speaker_id, Console(), in_json)
     if not in_json:

@@ -9,7 +9,7 @@ import typer
 from speakerd_client.audio import AudioFormat, Encoding
 from speakerd_client.checks import require_address
 from speakerd_client.client import DEFAULT_ADDRESS
-from speakerd_client.results import Policy, ScoreScale
+from speakerd_client.results import Policy, ScoreScale, SequentialPolicy
 
 
 def _address(value: str) -> str:
@@ -46,6 +46,14 @@ AcceptAt = Annotated[
 Scale = Annotated[
     ScaleName | None,
     typer.Option("--scale", help="Scale of scores and --accept-at.  [default: cosine]"),
+]
+Sequential = Annotated[
+    str | None,
+    typer.Option(
+        "--sequential",
+        metavar="FAR,FRR",
+        help="Decide as soon as these error rates allow, for good; in place of a threshold.",
+    ),
 ]
 MinimumSpeech = Annotated[
     float | None,
@@ -117,10 +125,28 @@ def refuse_idle(reason: str, **given: object) -> None:
 
 
 def policy_of(
-    scale: ScaleName | None, accept_at: float | None, minimum_speech_s: float | None
+    scale: ScaleName | None,
+    accept_at: float | None,
+    minimum_speech_s: float | None,
+    sequential: str | None = None,
 ) -> Policy:
     """Make a policy; a threshold without a scale is on the cosine scale."""
+    if sequential is not None:
+        refuse_idle("--sequential decides by boundaries", **{"accept-at": accept_at})
     if scale is None and accept_at is not None:
         scale = "cosine"
     wanted = None if scale is None else ScoreScale(scale)
-    return Policy(scale=wanted, accept_at=accept_at, minimum_speech_s=minimum_speech_s)
+    rates = None if sequential is None else _rates(sequential)
+    return Policy(
+        scale=wanted, accept_at=accept_at, minimum_speech_s=minimum_speech_s, sequential=rates
+    )
+
+
+def _rates(text: str) -> SequentialPolicy:
+    """Read FAR,FRR; whether the model has boundaries for them, the daemon says."""
+    try:
+        far, frr = (float(one) for one in text.split(","))
+    except ValueError as error:
+        problem = f"{text!r} is not a pair of shares such as 0.01,0.05"
+        raise typer.BadParameter(problem, param_hint="--sequential") from error
+    return SequentialPolicy(far, frr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from speakerd_server.calls.hearing import Hearing
 from speakerd_server.calls.serving import Serving
 from speakerd_server.cards import Card
 from speakerd_server.decision import Comparison, decide, pair_of, revoked
@@ -11,6 +12,7 @@ from speakerd_server.enrolled import Voiceprint
 from speakerd_server.errors import FieldInvalid
 from speakerd_server.quality.limits import QualitySettings, poor
 from speakerd_server.score.similarity import cosine
+from speakerd_server.sequential import SequentialDecision, boundaries_for
 from speakerd_server.store.ids import check_speaker_id
 from speakerd_server.values import Decision, Policy, SpeakerState, Utterance, Verdict
 
@@ -67,17 +69,36 @@ class Claim:
         self._card = card
         self._policy = policy
         self._quality = quality
+        self._sequential: SequentialDecision | None = None
+        if policy.sequential is not None:
+            boundaries = boundaries_for(card, *policy.sequential)
+            self._sequential = SequentialDecision(boundaries, card.sample_rate_hz)
 
-    async def check(self) -> None:
-        """Raise ModelMismatch when a claimed speaker was enrolled with another model."""
+    async def check(self, hearing: Hearing) -> None:
+        """Raise ModelMismatch when a claimed speaker was enrolled with another model.
+
+        PolicyInvalid where a call that is heard so cannot be decided as its policy wants.
+        """
+        if self._sequential is not None:
+            self._sequential.check(
+                hearing.samples_per_chunk,
+                gated=hearing.gated,
+                whole_domain=self._target.top_k is not None,
+            )
         for speaker_id in self._target.speaker_ids:
             await self._voiceprint(speaker_id)
 
-    async def verdict(self, utterance: Utterance) -> Verdict:
-        """Compare and decide; raises ModelMismatch when a claimed speaker was enrolled anew."""
+    async def verdict(self, utterance: Utterance, *, final: bool) -> Verdict:
+        """Compare and decide; raises ModelMismatch when a claimed speaker was enrolled anew.
+
+        What is not final was heard up to a full window.
+        """
         if self._target.top_k is not None and utterance.window_count == 0:
             return await self._nobody_heard()
         comparisons, compared = await self._comparisons(utterance)
+        problem = poor(utterance.quality, self._quality)
+        if not final and not problem:
+            self._look(utterance, comparisons or [])
         verdict = decide(
             self._policy,
             comparisons,
@@ -85,9 +106,30 @@ class Claim:
             window_count=utterance.window_count,
             sample_rate_hz=self._card.sample_rate_hz,
             speakers_compared=compared,
-            poor=poor(utterance.quality, self._quality),
+            poor=problem,
+            sequential=self._sequential,
         )
         return revoked(verdict, utterance.handover, self._policy)
+
+    async def look(self, utterance: Utterance) -> None:
+        """Look at a call after a window, where the policy wants that; as `verdict` does itself."""
+        if self._sequential is not None:
+            await self.verdict(utterance, final=False)
+
+    def _look(self, utterance: Utterance, comparisons: list[Comparison]) -> None:
+        speech = utterance.speech_samples
+        if self._sequential is None or speech < self._policy.minimum_speech_samples:
+            return
+        if self._sequential.is_look(utterance.window_count):
+            for one in comparisons:
+                if one.cosine is not None:
+                    self._sequential.look(
+                        one.speaker_id,
+                        one.cosine,
+                        speech_samples=speech,
+                        windows=utterance.window_count,
+                        bands=one.bands,
+                    )
 
     async def _voiceprint(self, speaker_id: str) -> Voiceprint | None:
         return await self._enrolments.voiceprint(self._domain, speaker_id, self._card.identity)

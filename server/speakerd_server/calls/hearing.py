@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
 from speakerd_server import metrics
@@ -14,7 +14,7 @@ from speakerd_server.calls.serving import Serving
 from speakerd_server.errors import FieldInvalid
 from speakerd_server.pipeline import Heard, Judge, Pipeline, drop
 from speakerd_server.session import Session, SessionSettings
-from speakerd_server.values import AudioFormat, Float32, Window
+from speakerd_server.values import AudioFormat, Float32, Utterance, Window
 from speakerd_server.windows.arithmetic import check_samples_per_chunk
 
 
@@ -36,6 +36,8 @@ class Hearing:
     """Longer audio ends with AudioTooLong."""
     gated: bool = False
     """Whether speech alone is heard."""
+    every_window: bool = False
+    """Whether windows without an update give one that is not due."""
 
     @property
     def model_rate_hz(self) -> int:
@@ -55,6 +57,7 @@ class Hearing:
                 maximum_speech_samples=self.maximum_speech_samples,
                 maximum_signal_samples=None if limit_s is None else round(limit_s * rate_hz),
                 gate=serving.gate_rule if self.gated else None,
+                every_window=self.every_window,
             )
         )
 
@@ -84,10 +87,16 @@ class Hearing:
         resampled = self.audio_format.sample_rate_hz != self.model_rate_hz
         return self.audio_format.bytes_per_second * (1 if resampled else 4)
 
-    async def whole(self, serving: Serving, content: bytes | Iterator[bytes]) -> Heard:
+    async def whole(
+        self,
+        serving: Serving,
+        content: bytes | Iterator[bytes],
+        told: Callable[[Utterance], Awaitable[None]] | None = None,
+    ) -> Heard:
         """Hear a whole recording, all at hand or read piece by piece; gives the final.
 
-        Raises what session, gate and engine raise, and reading.
+        `told` is called after every full window. Raises what session, gate, engine and `told`
+        raise, and reading.
 
         What a pipeline does for a call that goes on needs a task of its own; here all bytes are
         there, so that embeddings are waited for only when as many windows are out as may.
@@ -103,12 +112,12 @@ class Hearing:
                 step = await judge.windows(session, step)
                 for window in step.windows:
                     if len(out) == limit:
-                        await _absorb(session, out)
+                        await _absorb(session, out, told)
                     out.append((window, await self.model.engine.submit_offline(window)))
                 if piece is not None and is_long:
                     await asyncio.sleep(0)  # other calls go on between the pieces of a long one
             while out:
-                await _absorb(session, out)
+                await _absorb(session, out, told)
         finally:
             for _, embedding in out:
                 drop(embedding)
@@ -117,10 +126,17 @@ class Hearing:
         return Heard(session.utterance, True, received, asyncio.get_running_loop().time())
 
 
-async def _absorb(session: Session, out: deque[tuple[Window, asyncio.Future[Float32]]]) -> None:
+async def _absorb(
+    session: Session,
+    out: deque[tuple[Window, asyncio.Future[Float32]]],
+    told: Callable[[Utterance], Awaitable[None]] | None,
+) -> None:
     window, embedding = out[0]
-    session.absorb_embedding(window, await embedding)
+    utterances = session.absorb_embedding(window, await embedding)
     out.popleft()
+    if told is not None:
+        for utterance in utterances:
+            await told(utterance)
 
 
 def _pieces(content: bytes | Iterator[bytes], piece_bytes: int) -> Iterator[bytes | None]:

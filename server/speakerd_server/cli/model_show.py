@@ -13,7 +13,7 @@ import click
 from speakerd_server.cli.ending import ends_plainly, one_line
 
 if TYPE_CHECKING:
-    from speakerd_server.cards import Card
+    from speakerd_server.cards import Card, SequentialBoundaries
     from speakerd_server.models.inspection import Listed, Port, Shown
 
 _SOME_DAMAGED = 1
@@ -99,11 +99,13 @@ def _line(row: Listed) -> dict[str, Any]:
 
 
 def _document(shown: Shown) -> dict[str, Any]:
+    from speakerd_server.models.boundaries import boundaries_table
     from speakerd_server.models.card import llr_table
 
     card = shown.card
     calibration = asdict(card.calibration)
     calibration["llr"] = [llr_table(row) for row in card.calibration.llr]
+    calibration["sequential"] = [boundaries_table(row) for row in card.calibration.sequential]
     return _line(shown.listed) | {
         "sample_rate_hz": card.sample_rate_hz,
         "samples_per_chunk": card.samples_per_chunk,
@@ -170,6 +172,22 @@ def _tell_calibration(card: Card) -> None:
         # The sentence of any length comes last.
         keys = [*(key for key in known if key != "trials"), "trials"]
         _table_of("  ", keys, [{key: row.get(key, "-") for key in keys} for row in rows])
+    if calibration.sequential:
+        click.echo("\nboundaries for sequential decisions, on the cosine scale")
+        rows = [_sequential_row(one) for one in calibration.sequential]
+        _table_of("  ", list(rows[0]), rows)
+
+
+def _sequential_row(one: SequentialBoundaries) -> dict[str, Any]:
+    return {
+        "target_far": one.target_far,
+        "target_frr": one.target_frr,
+        "profile": one.profile,
+        "maximum_s": one.maximum_s,
+        "speakers": one.genuine_speakers,
+        "pairs": one.impostor_pairs,
+        "trials": one.trials,
+    }
 
 
 def _file(shown: Shown) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -19,14 +18,14 @@ from speakerd_server.cards import (
     ErrorRates,
     FrontEndDescription,
     LlrCalibration,
+    SequentialBoundaries,
 )
 from speakerd_server.errors import ModelUnusable
+from speakerd_server.models.boundaries import boundaries_table, read_boundaries_table
+from speakerd_server.models.card_tables import CARD_NAME as CARD_NAME
+from speakerd_server.models.card_tables import Keys, check_keys, exact
 from speakerd_server.models.front_end import DESCRIBED, FAMILIES, fingerprint, wrong_in
 from speakerd_server.values import ModelIdentity, ScoreScale
-
-CARD_NAME = "card.toml"
-
-Keys = Mapping[str, type]
 
 _CARD_KEYS: Keys = {
     "name": str,
@@ -55,7 +54,7 @@ _DESCRIBED_KEYS: Keys = {
 _CALIBRATION_KEYS: Keys = {"scale": str, "trials": str}
 _THRESHOLD_KEYS: Keys = {"accept_at": float, "reject_below": float}
 _VOICE_KEYS: Keys = {"several_below": float, "handover_below": float}
-_LIST_KEYS: Keys = {"measured": list, "llr": list, "bands": list}
+_LIST_KEYS: Keys = {"measured": list, "llr": list, "bands": list, "sequential": list}
 _BAND_KEYS: Keys = {"pair": str, "accept_at": float, "reject_below": float, "trials": str}
 _MEASURED_KEYS: Keys = {
     "speech": str,
@@ -118,32 +117,37 @@ def card_text(card: Card) -> str:
         "fingerprint": card.identity.front_end,
     }
     if card.front_end.family not in FAMILIES:
-        front_end |= _exact(_DESCRIBED_KEYS, asdict(card.front_end))
-    calibration: dict[str, Any] = {"scale": "cosine", "trials": card.calibration.trials}
-    if card.accept_at is not None:
-        calibration |= _exact(_THRESHOLD_KEYS, asdict(card.calibration))
-    for key in _VOICE_KEYS:
-        if (cosine := getattr(card.calibration, key)) is not None:
-            calibration[key] = cosine
-    if card.calibration.bands:
-        calibration["bands"] = [_exact(_BAND_KEYS, asdict(row)) for row in card.calibration.bands]
-    if card.calibration.measured:
-        calibration["measured"] = [
-            _exact(_MEASURED_KEYS, asdict(row)) for row in card.calibration.measured
-        ]
-    if card.calibration.llr:
-        calibration["llr"] = [llr_table(llr) for llr in card.calibration.llr]
+        front_end |= exact(_DESCRIBED_KEYS, asdict(card.front_end))
     table: dict[str, Any] = {"name": card.identity.name, "version": card.identity.version}
     table |= {
         field.name: getattr(card, field.name) for field in fields(card) if field.name in _CARD_KEYS
     }
-    return tomli_w.dumps(table | {"front_end": front_end, "calibration": calibration})
+    return tomli_w.dumps(table | {"front_end": front_end, "calibration": _calibration_table(card)})
+
+
+def _calibration_table(card: Card) -> dict[str, Any]:
+    calibration = card.calibration
+    table: dict[str, Any] = {"scale": "cosine", "trials": calibration.trials}
+    if calibration.accept_at is not None:
+        table |= exact(_THRESHOLD_KEYS, asdict(calibration))
+    for key in _VOICE_KEYS:
+        if (cosine := getattr(calibration, key)) is not None:
+            table[key] = cosine
+    if calibration.bands:
+        table["bands"] = [exact(_BAND_KEYS, asdict(row)) for row in calibration.bands]
+    if calibration.measured:
+        table["measured"] = [exact(_MEASURED_KEYS, asdict(row)) for row in calibration.measured]
+    if calibration.llr:
+        table["llr"] = [llr_table(llr) for llr in calibration.llr]
+    if calibration.sequential:
+        table["sequential"] = [boundaries_table(one) for one in calibration.sequential]
+    return table
 
 
 def llr_table(llr: LlrCalibration) -> dict[str, Any]:
     """Give a calibration as the table that stands in a card or a profile."""
     keys = LLR_KEYS if math.isinf(llr.longest_s) else {**LLR_KEYS, **LLR_RANGE_KEYS}
-    return _exact(keys, asdict(llr) | {"scale": llr.scale.value})
+    return exact(keys, asdict(llr) | {"scale": llr.scale.value})
 
 
 def read_llr(path: Path, table: object) -> LlrCalibration:
@@ -156,34 +160,6 @@ def read_llr(path: Path, table: object) -> LlrCalibration:
     if not 0 <= values.get("shortest_s", 0.0) < values.get("longest_s", math.inf):
         raise ModelUnusable(path, "calibration.llr needs 0 <= shortest_s < longest_s")
     return LlrCalibration(**values | {"scale": ScoreScale(values["scale"])})
-
-
-def check_keys(
-    folder: Path, where: str, values: object, keys: Keys, optional: Keys | None = None
-) -> dict[str, Any]:
-    """Give a table that has all of `keys`, perhaps some of `optional`, of the right types.
-
-    `where` is how an error begins a key's name. Raises ModelUnusable.
-    """
-    if not isinstance(values, dict):
-        raise ModelUnusable(folder, f"{where.rstrip('.')} must be a table")
-    known = {**keys, **(optional or {})}
-    unknown, missing = sorted(set(values) - set(known)), sorted(set(keys) - set(values))
-    if unknown or missing:
-        problem = f"does not know {where}{unknown[0]}" if unknown else f"lacks {where}{missing[0]}"
-        raise ModelUnusable(folder, f"{CARD_NAME} {problem}")
-    for key, value in values.items():
-        if type(value) is not known[key]:
-            wanted = known[key].__name__
-            raise ModelUnusable(folder, f"{CARD_NAME}: {where}{key} must be a {wanted}")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ModelUnusable(folder, f"{CARD_NAME}: {where}{key} must be finite")
-    return values
-
-
-def _exact(keys: Keys, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the values of `keys`; a whole number that stands for another is written as such."""
-    return {key: float(values[key]) if kind is float else values[key] for key, kind in keys.items()}
 
 
 def _front_end(folder: Path, named: object) -> FrontEndDescription:
@@ -250,10 +226,26 @@ def _calibration(folder: Path, table: object) -> Calibration:
     for key, cosine in voices.items():
         if cosine is not None and not -1.0 <= cosine <= 1.0:
             raise ModelUnusable(folder, f"{CARD_NAME}: calibration.{key} is no cosine")
-    bands = _bands(folder, values.get("bands", []))
     return Calibration(
-        accept_at, reject_below, values["trials"], tuple(measured), llr, **voices, bands=bands
+        accept_at,
+        reject_below,
+        values["trials"],
+        tuple(measured),
+        llr,
+        **voices,
+        bands=_bands(folder, values.get("bands", [])),
+        sequential=_sequential(folder, values.get("sequential", [])),
     )
+
+
+def _sequential(folder: Path, rows: list[object]) -> tuple[SequentialBoundaries, ...]:
+    found = tuple(read_boundaries_table(folder, row) for row in rows)
+    names = [(one.profile, one.target_far, one.target_frr) for one in found]
+    if len(set(names)) < len(names):
+        raise ModelUnusable(
+            folder, f"{CARD_NAME}: calibration.sequential has a profile twice for the same rates"
+        )
+    return found
 
 
 def _bands(folder: Path, rows: list[object]) -> tuple[BandThresholds, ...]:

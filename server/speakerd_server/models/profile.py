@@ -1,40 +1,46 @@
 """Where a calibration is kept: a profile, one file for one channel type, or a bundle's card.
 
 A profile is TOML: `format`, the table `model` (name, version and front end's fingerprint of what
-made the embeddings) and the table `llr`, which is that of a card's `calibration.llr`.
+made the embeddings) and the table `llr`, which is that of a card's `calibration.llr`. A file of
+boundaries has the tables `sequential` in its place, as many as were learnt into it.
 """
 
 from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 
-from speakerd_server.cards import LlrCalibration
+from speakerd_server.cards import Card, LlrCalibration, SequentialBoundaries
 from speakerd_server.errors import ModelUnusable, OutputUnusable, ProfileUnusable
+from speakerd_server.models.boundaries import boundaries_table, read_boundaries_table
 from speakerd_server.models.bundle import write_whole
 from speakerd_server.models.card import (
     CARD_NAME,
     LLR_KEYS,
     LLR_RANGE_KEYS,
-    Keys,
     card_text,
     llr_table,
     read_card,
     read_llr,
 )
+from speakerd_server.models.card_tables import Keys
 from speakerd_server.values import ModelIdentity
 
 FORMAT = "speakerd-calibration-1"
 """What the first line of a profile says."""
 
+BOUNDARIES_FORMAT = "speakerd-boundaries-1"
+"""The same of a file of boundaries."""
+
 _LONGEST_BYTES = 1 << 20
 _KEYS: Keys = {"format": str, "model": dict, "llr": dict}
+_BOUNDARIES_KEYS: Keys = {"format": str, "model": dict, "sequential": list}
 _MODEL_KEYS: Keys = {"name": str, "version": str, "front_end": str}
 
 
@@ -62,12 +68,7 @@ def read_profile(
         ProfileUnusable: The file cannot be read, is no profile, has a key too few or too many or a
             wrong one, or is a profile of another model or channel type.
     """
-    table = _checked(path, "", _read_table(path), _KEYS)
-    if table["format"] != FORMAT:
-        raise ProfileUnusable(path, f"its format is {table['format']!r}, not {FORMAT!r}")
-    made_for = ModelIdentity(**_checked(path, "model.", table["model"], _MODEL_KEYS))
-    if identity is not None and made_for != identity:
-        raise ProfileUnusable(path, f"it is one of another model: {made_for}, not {identity}")
+    table = _file(path, _KEYS, FORMAT, identity)
     llr = _checked(path, "llr.", table["llr"], LLR_KEYS, LLR_RANGE_KEYS)
     if profile is not None and llr["profile"] != profile:
         raise ProfileUnusable(path, f"it is the profile {llr['profile']!r}, not {profile!r}")
@@ -89,11 +90,72 @@ def add_to_card(folder: Path, llr: LlrCalibration) -> None:
     card = read_card(folder)
     others = tuple(one for one in card.calibration.llr if one.profile != llr.profile)
     calibration = replace(card.calibration, llr=(*others, llr))
+    _write_card(folder, replace(card, calibration=calibration), "--profile-output")
+
+
+def write_boundaries(path: Path, identity: ModelIdentity, one: SequentialBoundaries) -> None:
+    """Write boundaries to a file, whole or not at all, beside those of the same model in it.
+
+    Raises:
+        ProfileUnusable: What is there is no such file, or one of another model.
+        OutputUnusable: The file cannot be written.
+    """
+    known = read_boundaries(path, identity) if path.exists() else ()
+    model = {key: getattr(identity, key) for key in _MODEL_KEYS}
+    tables = [boundaries_table(each) for each in _with(known, one)]
+    _write(path, tomli_w.dumps({"format": BOUNDARIES_FORMAT, "model": model, "sequential": tables}))
+
+
+def read_boundaries(path: Path, identity: ModelIdentity) -> tuple[SequentialBoundaries, ...]:
+    """Read a file of boundaries strictly.
+
+    Raises:
+        ProfileUnusable: The file cannot be read, is none of boundaries, has a key too few or too
+            many or a wrong one, or is one of another model.
+    """
+    table = _file(path, _BOUNDARIES_KEYS, BOUNDARIES_FORMAT, identity)
     try:
-        _write(folder / CARD_NAME, card_text(replace(card, calibration=calibration)))
+        return tuple(read_boundaries_table(path, row) for row in table["sequential"])
+    except ModelUnusable as error:
+        raise ProfileUnusable(path, error.problem.replace("calibration.", "")) from error
+
+
+def add_boundaries_to_card(folder: Path, one: SequentialBoundaries) -> None:
+    """Write boundaries into a bundle's card, as `add_to_card` does a calibration."""
+    card = read_card(folder)
+    known = _with(card.calibration.sequential, one)
+    calibration = replace(card.calibration, sequential=known)
+    _write_card(folder, replace(card, calibration=calibration), "--boundaries-output")
+
+
+def _with(
+    known: Sequence[SequentialBoundaries], one: SequentialBoundaries
+) -> tuple[SequentialBoundaries, ...]:
+    """Give all of them in a fixed order, `one` in place of that for the same profile and rates."""
+
+    def name(each: SequentialBoundaries) -> tuple[float, float, str]:
+        return (each.target_far, each.target_frr, each.profile)
+
+    return tuple(sorted([each for each in known if name(each) != name(one)] + [one], key=name))
+
+
+def _write_card(folder: Path, card: Card, option: str) -> None:
+    try:
+        _write(folder / CARD_NAME, card_text(card))
     except OutputUnusable as error:
-        problem = f"{error.problem}; write a profile of its own instead (--profile-output)"
+        problem = f"{error.problem}; write a file of its own instead ({option})"
         raise OutputUnusable(error.path, problem) from error
+
+
+def _file(path: Path, keys: Keys, form: str, identity: ModelIdentity | None) -> dict[str, Any]:
+    """Read a file of this format and, unless it is None, of this model."""
+    table = _checked(path, "", _read_table(path), keys)
+    if table["format"] != form:
+        raise ProfileUnusable(path, f"its format is {table['format']!r}, not {form!r}")
+    made_for = ModelIdentity(**_checked(path, "model.", table["model"], _MODEL_KEYS))
+    if identity is not None and made_for != identity:
+        raise ProfileUnusable(path, f"it is one of another model: {made_for}, not {identity}")
+    return table
 
 
 def _read_table(path: Path) -> dict[str, Any]:

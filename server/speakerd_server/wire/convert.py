@@ -11,7 +11,6 @@ from speakerd_server.audio.containers import Container, ContainerFormat
 from speakerd_server.audio.decode import check_format
 from speakerd_server.calls.claims import DEFAULT_TOP_K, Target
 from speakerd_server.cards import Card
-from speakerd_server.decision import policy_for
 from speakerd_server.enrolled import Recording, Speaker
 from speakerd_server.errors import (
     ChannelsUnsupported,
@@ -21,13 +20,15 @@ from speakerd_server.errors import (
     PolicyInvalid,
 )
 from speakerd_server.pipeline import Heard
+from speakerd_server.policies import policy_for
+from speakerd_server.quality.limits import QualitySettings
 from speakerd_server.values import (
     AudioFormat,
     Encoding,
     Policy,
     ScoreScale,
 )
-from speakerd_server.wire.quality_convert import wire_band, wire_quality
+from speakerd_server.wire.quality_convert import wire_band, wire_limits, wire_quality
 
 ENCODINGS = {
     audio_pb2.AUDIO_ENCODING_PCM16LE: Encoding.PCM16LE,
@@ -152,6 +153,9 @@ def policy(message: verification_pb2.Policy, card: Card) -> Policy:
     scale = SCALES.get(message.scale)
     if scale is None and message.scale != audio_pb2.SCORE_SCALE_UNSPECIFIED:
         raise PolicyInvalid("scale", f"{message.scale} is not a score scale")
+    rates = None
+    if message.HasField("sequential"):
+        rates = (message.sequential.target_far, message.sequential.target_frr)
     return policy_for(
         card,
         scale=scale,
@@ -160,6 +164,7 @@ def policy(message: verification_pb2.Policy, card: Card) -> Policy:
         minimum_speech_s=_optional_seconds(message, "minimum_net_speech", 1.0) or 0.0,
         maximum_speech_s=_optional_seconds(message, "maximum_net_speech", None),
         revoke_at_handover=message.handover.revoke,
+        sequential=rates,
     )
 
 
@@ -172,15 +177,18 @@ def _optional_seconds(
     return value.seconds + value.nanos * 1e-9
 
 
-def wire_policy(value: Policy, rate_hz: int) -> verification_pb2.Policy:
+def wire_policy(value: Policy, rate_hz: int, limits: QualitySettings) -> verification_pb2.Policy:
     """Give the policy that was used."""
     message = verification_pb2.Policy(
         scale=WIRE_SCALES[value.scale],
-        accept_at=value.accept_at,
-        reject_below=value.reject_below,
         minimum_net_speech=duration(value.minimum_speech_samples, rate_hz),
         handover=verification_pb2.HandoverPolicy(revoke=value.revoke_at_handover),
+        quality=wire_limits(limits),
     )
+    if value.sequential is None:
+        message.accept_at, message.reject_below = value.accept_at, value.reject_below
+    else:
+        message.sequential.target_far, message.sequential.target_frr = value.sequential
     if value.maximum_speech_samples is not None:
         message.maximum_net_speech.CopyFrom(duration(value.maximum_speech_samples, rate_hz))
     return message

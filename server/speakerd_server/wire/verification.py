@@ -22,12 +22,12 @@ from speakerd_server.errors import AudioWithoutVoice, ConfigMissing
 from speakerd_server.pipeline import Heard
 from speakerd_server.quality.limits import QualitySettings, poor
 from speakerd_server.score.similarity import cosine, on_scale
+from speakerd_server.sequential import one_look
 from speakerd_server.values import AudioFormat, Policy, ScoreScale, SpeakerState, Verdict
 from speakerd_server.wire import convert, edge
 from speakerd_server.wire.quality_convert import (
     quality_limits,
     wire_band,
-    wire_limits,
     wire_quality,
 )
 from speakerd_server.wire.sounds import whole_sound
@@ -48,7 +48,7 @@ class _Verification:
     limits: QualitySettings
 
     async def result(self, heard: Heard) -> tuple[pb.VerificationResult, Verdict]:
-        verdict = await self.claim.verdict(heard.utterance)
+        verdict = await self.claim.verdict(heard.utterance, final=heard.final)
         message = convert.result(
             heard,
             verdict,
@@ -77,7 +77,7 @@ class _Verification:
             model=convert.identity(self.hearing.model.card.identity),
             samples_per_chunk=self.hearing.samples_per_chunk,
             model_sample_rate_hz=rate_hz,
-            policy=_wire_policy(self.policy, rate_hz, self.limits),
+            policy=convert.wire_policy(self.policy, rate_hz, self.limits),
             update_interval=convert.duration_of_seconds(self.hearing.update_interval_s),
             speech_gate=convert.wire_gate(self.hearing.gated),
         )
@@ -123,6 +123,9 @@ class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
         chunks = edge.chunks_of(requests)
         async with verification.hearing.live(self._serving, chunks) as pipeline:
             async for heard in pipeline.heard():
+                if not heard.utterance.is_due:
+                    await verification.claim.look(heard.utterance)
+                    continue
                 with edge.lag_observed(heard.complete_at_s, clock):
                     result, verdict = await verification.result(heard)
                     entry.heard(*verification.hearing.seconds(heard), verdict.decision)
@@ -152,7 +155,9 @@ class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
             verification = await self._verification(
                 config, model, call.request_id, sound.audio_format
             )
-            heard = await verification.hearing.whole(self._serving, sound.content)
+            heard = await verification.hearing.whole(
+                self._serving, sound.content, verification.claim.look
+            )
             result, verdict = await verification.result(heard)
         _decided(call, verdict)
         return pb.VerifyResponse(settings=verification.settings(), result=result)
@@ -170,7 +175,7 @@ class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
             self._serving.models.held(request.model) as model,
             self._serving.places.unary(size_bytes),
         ):
-            policy = convert.policy(request.policy, model.card)
+            policy = one_look(convert.policy(request.policy, model.card))
             limits = quality_limits(request.policy.quality, self._serving.quality)
             cut = policy.maximum_speech_samples
             with edge.within("first"):
@@ -197,7 +202,7 @@ class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
             scores=[convert.score(on_scale(alike or 0.0, scale), scale) for scale in scales],
             decision=convert.decision(verdict.decision),
             reason=verdict.reason,
-            policy=_wire_policy(policy, model.card.sample_rate_hz, limits),
+            policy=convert.wire_policy(policy, model.card.sample_rate_hz, limits),
             model=convert.identity(model.card.identity),
         )
 
@@ -243,11 +248,12 @@ class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
             audio_format,
             update_interval_s=convert.seconds(config.update_interval, "update_interval", 0, 3600),
             maximum_speech_samples=policy.maximum_speech_samples,
+            every_window=policy.sequential is not None,
         )
         target = convert.target(config)
         limits = quality_limits(config.policy.quality, self._serving.quality)
         claim = Claim(self._serving, domain, target, model.card, policy, limits)
-        await claim.check()
+        await claim.check(hearing)
         return _Verification(request_id, domain, hearing, policy, target, claim, limits)
 
     def _hearing(
@@ -258,6 +264,7 @@ class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
         *,
         update_interval_s: float = 0.0,
         maximum_speech_samples: int | None = None,
+        every_window: bool = False,
     ) -> Hearing:
         wanted = request.samples_per_chunk if request.HasField("samples_per_chunk") else None
         gated = convert.speech_gate(request.speech_gate)
@@ -270,6 +277,7 @@ class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
             update_interval_s=update_interval_s,
             maximum_speech_samples=maximum_speech_samples,
             gated=self._serving.gated(gated),
+            every_window=every_window,
         )
 
     async def _recording(
@@ -282,12 +290,6 @@ class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
         sound = whole_sound(audio.format, audio.content)
         hearing = self._hearing(model, request, sound.audio_format, maximum_speech_samples=cut)
         return await hearing.whole(self._serving, sound.content)
-
-
-def _wire_policy(policy: Policy, rate_hz: int, limits: QualitySettings) -> pb.Policy:
-    message = convert.wire_policy(policy, rate_hz)
-    message.quality.CopyFrom(wire_limits(limits))
-    return message
 
 
 def _decided(call: edge.Call, verdict: Verdict) -> None:

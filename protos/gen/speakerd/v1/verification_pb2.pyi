@@ -91,6 +91,43 @@ class HandoverPolicy(_message.Message):
 Global___HandoverPolicy: _TypeAlias = HandoverPolicy  # noqa: Y015
 
 @_typing.final
+class SequentialPolicy(_message.Message):
+    """Decisions that are taken as soon as the error rates asked for allow it, by boundaries that were
+    learnt from whole calls. A call is looked at after every full window, whatever update_interval is;
+    the first boundary crossed decides for good: ACCEPT or REJECT stays for the rest of the call, the
+    final included, as long as the speaker is enrolled; HandoverPolicy may turn an ACCEPT back. Before, and at the end where none was crossed,
+    it is UNDECIDED. The last window, which the call's end cuts short, decides nothing.
+
+    Each claimed speaker is decided alone, and the rates are those of one claim: a stranger who is
+    compared with ten speakers has ten chances. With whole_domain, with a samples_per_chunk or
+    speech_gate other than those behind the boundaries, and in Compare: POLICY_INVALID.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FAR_FIELD_NUMBER: _builtins.int
+    TARGET_FRR_FIELD_NUMBER: _builtins.int
+    target_far: _builtins.float
+    """Share of impostor calls that may ever be accepted, in (0, 1). Only pairs of rates for which the
+    model has boundaries: others end the call with SEQUENTIAL_UNAVAILABLE, which lists them.
+    """
+    target_frr: _builtins.float
+    """Share of the true speakers' calls that may ever be rejected, in (0, 1)."""
+    def __init__(
+        self,
+        *,
+        target_far: _builtins.float = ...,
+        target_frr: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["target_far", b"target_far", "target_frr", b"target_frr"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SequentialPolicy: _TypeAlias = SequentialPolicy  # noqa: Y015
+
+@_typing.final
 class Policy(_message.Message):
     """When a score is enough. Unset fields take the model card's values."""
 
@@ -103,6 +140,7 @@ class Policy(_message.Message):
     MAXIMUM_NET_SPEECH_FIELD_NUMBER: _builtins.int
     QUALITY_FIELD_NUMBER: _builtins.int
     HANDOVER_FIELD_NUMBER: _builtins.int
+    SEQUENTIAL_FIELD_NUMBER: _builtins.int
     scale: _audio_pb2.ScoreScale.ValueType
     """Scale of accept_at and reject_below and of every score returned. Unset: cosine; then accept_at
     and reject_below must be unset as well (POLICY_INVALID).
@@ -120,8 +158,8 @@ class Policy(_message.Message):
     @_builtins.property
     def maximum_net_speech(self) -> _duration_pb2.Duration:
         """At this much net speech the call is settled: `final` is sent at once, and audio beyond it is not
-        used. 0.1 s to 24 h and at least minimum_net_speech; unset: no
-        limit.
+        used. 0.1 s to 24 h and at least minimum_net_speech; unset: no limit. With `sequential` at most,
+        and unset, as far as the boundaries reach.
         """
 
     @_builtins.property
@@ -131,6 +169,12 @@ class Policy(_message.Message):
     @_builtins.property
     def handover(self) -> Global___HandoverPolicy:
         """Unset: a handover is reported and changes no decision."""
+
+    @_builtins.property
+    def sequential(self) -> Global___SequentialPolicy:
+        """Decide by learnt boundaries in place of accept_at and reject_below, which must then be unset
+        (POLICY_INVALID), as must `scale` unless it is that of the boundaries.
+        """
 
     def __init__(
         self,
@@ -142,10 +186,11 @@ class Policy(_message.Message):
         maximum_net_speech: _duration_pb2.Duration | None = ...,
         quality: _audio_pb2.QualityPolicy | None = ...,
         handover: Global___HandoverPolicy | None = ...,
+        sequential: Global___SequentialPolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_accept_at", b"_accept_at", "_reject_below", b"_reject_below", "accept_at", b"accept_at", "handover", b"handover", "maximum_net_speech", b"maximum_net_speech", "minimum_net_speech", b"minimum_net_speech", "quality", b"quality", "reject_below", b"reject_below"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_accept_at", b"_accept_at", "_reject_below", b"_reject_below", "accept_at", b"accept_at", "handover", b"handover", "maximum_net_speech", b"maximum_net_speech", "minimum_net_speech", b"minimum_net_speech", "quality", b"quality", "reject_below", b"reject_below", "sequential", b"sequential"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accept_at", b"_accept_at", "_reject_below", b"_reject_below", "accept_at", b"accept_at", "handover", b"handover", "maximum_net_speech", b"maximum_net_speech", "minimum_net_speech", b"minimum_net_speech", "quality", b"quality", "reject_below", b"reject_below", "scale", b"scale"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accept_at", b"_accept_at", "_reject_below", b"_reject_below", "accept_at", b"accept_at", "handover", b"handover", "maximum_net_speech", b"maximum_net_speech", "minimum_net_speech", b"minimum_net_speech", "quality", b"quality", "reject_below", b"reject_below", "scale", b"scale", "sequential", b"sequential"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__accept_at: _TypeAlias = _typing.Literal["accept_at"]  # noqa: Y015
     _WhichOneofArgType__accept_at: _TypeAlias = _typing.Literal["_accept_at", b"_accept_at"]  # noqa: Y015
@@ -357,7 +402,8 @@ class SpeakerScore(_message.Message):
     """
     accept_at: _builtins.float
     """What the score was held against, on its scale: the policy's, or, where the policy sets none, the
-    model card's for these bands. Unset where `score` is.
+    model card's for these bands; with `sequential` the boundaries of this moment. Unset where `score`
+    is, and where there is no boundary.
     """
     reject_below: _builtins.float
     """As accept_at."""
