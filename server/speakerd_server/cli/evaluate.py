@@ -10,6 +10,11 @@ from click.core import ParameterSource
 
 from speakerd_server.cli.ending import ends_plainly
 from speakerd_server.cli.evaluate_calibration import calibration_options, found_document, found_text
+from speakerd_server.cli.evaluate_sequential import (
+    sequential_document,
+    sequential_options,
+    sequential_text,
+)
 from speakerd_server.cli.options import model_option
 from speakerd_server.cli.progress import progress
 from speakerd_server.cli.reading import reading_options
@@ -73,6 +78,7 @@ _FILE = click.Path(path_type=Path)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the draws.")
 @click.option("--output", type=_FILE, help="Folder for score files, in WeSpeaker's format.")
 @calibration_options
+@sequential_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @click.pass_context
 @ends_plainly
@@ -84,21 +90,31 @@ def evaluate(context: click.Context, /, as_json: bool, **given: Any) -> int:
     embeddings. Exit code 1 where a length of --durations leaves too few trials.
     """
     from speakerd_server.cli.evaluate_shown import as_document, as_text
-    from speakerd_server.evaluation.further import Further, go_further
+    from speakerd_server.evaluation.further import Further, as_given, go_further
+    from speakerd_server.evaluation.sequential_options import SequentialOptions
+    from speakerd_server.evaluation.sequential_run import learn_boundaries
     from speakerd_server.evaluation.wanted import Wanted
 
+    sequential = SequentialOptions.taken_from(given)
     further = Further.taken_from(given)
     # A default, or the daemon's setting, says nothing about embeddings that are already there.
     named = context.get_parameter_source("model") is ParameterSource.COMMANDLINE
     if given["scp"] is not None and not named:
         given["model"] = None
     wanted = Wanted(**given)
+    sequential.check(wanted)
     shown, card = _evaluate(wanted, further)
-    found = go_further(further, wanted, [row for one in shown for row in one.rows], card)
+    learnt = learn_boundaries(sequential, wanted, progress) if sequential.sequential else None
+    rows = [row for one in shown for row in one.rows]
+    bounds = learnt.learnt if learnt else None
+    found = go_further(further, wanted, rows, card, bounds, " ".join(as_given(sequential)))
     if as_json:
-        click.echo(as_document(shown, wanted, found_document(found)))
+        also = found_document(found) | (sequential_document(learnt) if learnt else {})
+        click.echo(as_document(shown, wanted, also))
     else:
-        click.echo("\n\n".join(filter(None, (as_text(shown, wanted), found_text(found)))))
+        texts = (as_text(shown, wanted), found_text(found))
+        told = [*texts, sequential_text(learnt) if learnt else ""]
+        click.echo("\n\n".join(filter(None, told)))
     unmeasured = any(row is None for one in shown for _, row in one.rows)
     return PARTLY_DONE if unmeasured or any(row.refused for row in found.rows) else 0
 

@@ -25,7 +25,8 @@ _OPTIONS = (
         "--target-far",
         type=float,
         metavar="RATE",
-        help="Suggest the threshold for this false-accept rate, such as 0.01.",
+        help="Suggest the threshold for this false-accept rate, such as 0.01; with --sequential,"
+        " learn boundaries for it.",
     ),
     click.option(
         "--calibrate",
@@ -41,15 +42,17 @@ _OPTIONS = (
     click.option(
         "--profile-name",
         metavar="NAME",
-        help="Channel type of the calibration that is fitted or used. [default: default]",
+        help="Channel type of the calibration or the boundaries. [default: default]",
     ),
     click.option(
         "--fitted-on",
         metavar="TEXT",
-        help="What the calibration says that it was fitted on. [default: the lists' names]",
+        help="What a fit says that it was made from. [default: the lists' names]",
     ),
     click.option("--profile-output", type=_FILE, help="Write the fit to this profile (TOML)."),
-    click.option("--into-card", is_flag=True, help="Write the fit into the card of --model."),
+    click.option(
+        "--into-card", is_flag=True, help="Write what is fitted into the card of --model."
+    ),
     click.option(
         "--profile",
         type=_FILE,

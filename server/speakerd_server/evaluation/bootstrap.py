@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from speakerd_server.errors import TooFewTrials
+from speakerd_server.errors import ExtraMissing, TooFewTrials
 
 Float64 = NDArray[np.float64]
 
@@ -82,3 +82,22 @@ def interval(values: Sequence[float] | Float64, level: float = 0.95) -> Interval
     """Give the range between the percentiles that leave out (1 - level) / 2 on either side."""
     low, high = np.quantile(np.asarray(values, np.float64), [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(low), float(high))
+
+
+def exact_interval(errors: int, trials: int) -> Interval:
+    """Give the 95 % interval of Clopper and Pearson (Biometrika 26, 1934) of a rate.
+
+    Raises ExtraMissing where scipy is not installed.
+    """
+    try:
+        from scipy.special import betaincinv
+    except ModuleNotFoundError as error:
+        raise ExtraMissing("evaluate", "scipy") from error
+    low = betaincinv(errors, trials - errors + 1, 0.025) if errors else 0.0
+    high = betaincinv(errors + 1, trials - errors, 0.975) if errors < trials else 1.0
+    return Interval(float(low), float(high))
+
+
+def widest(one: Interval, other: Interval) -> Interval:
+    """Give the range that holds both."""
+    return Interval(min(one.low, other.low), max(one.high, other.high))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from speakerd_server.cards import Card, LlrCalibration
 from speakerd_server.errors import OptionInvalid, ProfileUnusable, TooFewTrials
@@ -17,6 +17,7 @@ from speakerd_server.evaluation.measured import Measured
 from speakerd_server.evaluation.report import labels, write_report
 from speakerd_server.evaluation.report_tables import Shown
 from speakerd_server.evaluation.score_files import make_folder
+from speakerd_server.evaluation.sequential import Learnt
 from speakerd_server.evaluation.thresholds import check_enough, suggest
 from speakerd_server.evaluation.trials import Trials
 from speakerd_server.evaluation.wanted import Wanted
@@ -25,6 +26,9 @@ from speakerd_server.models.card import CARD_NAME, read_card
 from speakerd_server.models.choice import find_bundle
 from speakerd_server.models.profile import add_to_card, read_profile, write_profile
 from speakerd_server.values import ScoreScale
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 LEAST_DRAWS = 100
 """Of the bootstrap, for intervals of what is fitted or suggested."""
@@ -92,12 +96,8 @@ class Further:
             if getattr(self, name) and wanted.model is None:
                 problem = "--model must say what made the embeddings"
                 raise OptionInvalid(f"--{name.replace('_', '-')}", problem)
-        if self.into_card and (wanted.model or "").partition("/")[0] in list_shipped():
-            problem = (
-                f"{wanted.model} belongs to the installed package; write a profile"
-                " (--profile-output), or give the bundle's folder as --model"
-            )
-            raise OptionInvalid("--into-card", problem)
+        if self.into_card:
+            check_own_card(wanted.model, "--profile-output")
         for path in filter(None, (self.profile_output, self.report)):
             make_folder(path.parent)
 
@@ -154,11 +154,23 @@ class Found:
     """Files, in the order in which they were written."""
 
 
+def check_own_card(model: str | None, instead: str) -> None:
+    """Raise OptionInvalid where --into-card would write into the installed package."""
+    if (model or "").partition("/")[0] in list_shipped():
+        problem = (
+            f"{model} belongs to the installed package; write a file of its own ({instead}),"
+            " or give the bundle's folder as --model"
+        )
+        raise OptionInvalid("--into-card", problem)
+
+
 def go_further(
     further: Further,
     wanted: Wanted,
     results: Sequence[tuple[Evaluated, Measured | None]],
     card: Card | None,
+    learnt: Learnt | None = None,
+    also_given: str = "",
 ) -> Found:
     """Fit, suggest and write what the options ask for.
 
@@ -167,6 +179,8 @@ def go_further(
         wanted: The others.
         results: What was evaluated, with its numbers where there are any.
         card: Of the model; None where it is not known.
+        learnt: Sequential boundaries, for the report.
+        also_given: Options of theirs, as on the command line.
 
     Raises:
         TrialsUnusable: The scores cannot be calibrated.
@@ -182,9 +196,9 @@ def go_further(
         fitted = _fitted(further, wanted, [one for one, _ in results])
     written = _save(further, wanted, card, fitted) if fitted and card else []
     if further.report is not None:
-        facts = facts_of(further, wanted, card)
+        facts = facts_of(further, wanted, card, also_given)
         both = [fitted] if fitted else []
-        written += write_report(further.report, rows, facts, fitted=both)
+        written += write_report(further.report, rows, facts, fitted=both, learnt=learnt)
     return Found(rows, fitted, tuple(written))
 
 
@@ -242,19 +256,22 @@ def _save(further: Further, wanted: Wanted, card: Card | None, fitted: Fitted) -
     return written
 
 
-def facts_of(further: Further, wanted: Wanted, card: Card | None) -> list[tuple[str, str]]:
+def facts_of(
+    further: Further, wanted: Wanted, card: Card | None, also_given: str = ""
+) -> list[tuple[str, str]]:
     """Give what the numbers were made from, for the report: names of files, never their folders."""
+    words = ["speakerd evaluate", *as_given(wanted), *as_given(further), also_given]
     facts = [("model", str(card.identity) if card else "not known")]
     if card is not None:
         facts.append(("SHA-256 of the model", card.sha256))
     facts += [
         ("trials", ", ".join(path.name for path in wanted.trials)),
-        ("command", " ".join(["speakerd evaluate", *_as_given(wanted), *_as_given(further)])),
+        ("command", " ".join(filter(None, words))),
     ]
     return facts
 
 
-def _as_given(options: Wanted | Further) -> Iterator[str]:
+def as_given(options: DataclassInstance) -> Iterator[str]:
     """Give the options that are not the default, as on the command line, without folders."""
     for one in fields(options):
         value = getattr(options, one.name)

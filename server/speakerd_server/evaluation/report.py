@@ -9,6 +9,7 @@ from pathlib import Path
 
 from speakerd_server import __version__
 from speakerd_server.errors import ExtraMissing, OutputUnusable
+from speakerd_server.evaluation import sequential_report
 from speakerd_server.evaluation.calibrate import Fitted
 from speakerd_server.evaluation.curves import DurationPoint, Panel, histograms, rate_curves
 from speakerd_server.evaluation.evaluated import Evaluated
@@ -25,12 +26,13 @@ from speakerd_server.evaluation.report_tables import (
     rates_table,
     thresholds_table,
 )
+from speakerd_server.evaluation.sequential import Learnt
 from speakerd_server.models.bundle import write_whole
 from speakerd_server.values import ScoreScale
 
 TITLE = "Speaker verification: error rates"
-PICTURES = ("det", "scores", "far_frr", "durations")
-"""What `out.html` puts beside itself: out_det.png and so on, the last only with durations."""
+PICTURES = ("det", "scores", "far_frr", "durations", "sequential")
+"""What `out.html` puts beside itself: out_det.png and so on, the last two only where asked for."""
 
 
 def write_report(
@@ -39,6 +41,7 @@ def write_report(
     facts: Sequence[tuple[str, str]],
     *,
     fitted: Sequence[Fitted] = (),
+    learnt: Learnt | None = None,
 ) -> list[Path]:
     """Write the page and, beside it, its pictures as PNG; the same arguments give the same bytes.
 
@@ -48,6 +51,7 @@ def write_report(
         facts: Names and values of what the numbers were made from: model, SHA-256, options. They
             are shown as they are given, so no more of a path than its name should be in them.
         fitted: Calibrations that were fitted in the same run.
+        learnt: Sequential boundaries that were learnt in it.
 
     Returns:
         The files written, the page first.
@@ -57,7 +61,7 @@ def write_report(
         OutputUnusable: A file cannot be written.
     """
     try:
-        from speakerd_server.evaluation import drawing, plots
+        from speakerd_server.evaluation import drawing, plots, sequential_plot
     except ImportError as error:
         raise ExtraMissing("evaluate", "matplotlib") from error
     names = labels([one.evaluated for one in shown])
@@ -70,8 +74,12 @@ def write_report(
     durations = _durations(shown)
     if durations:
         figures["durations"] = plots.durations_figure(durations)
+    if learnt is not None:
+        figures["sequential"] = sequential_plot.boundaries_figure(learnt)
     pictures = {name: drawing.as_svg(figure, name) for name, figure in figures.items()}
-    whole = page(TITLE, _parts(shown, names, facts, fitted, pictures), drawing.LIGHT, drawing.DARK)
+    whole = page(
+        TITLE, _parts(shown, names, facts, fitted, learnt, pictures), drawing.LIGHT, drawing.DARK
+    )
     contents = {path: whole.encode()} | {
         path.with_name(f"{path.stem}_{name}.png"): drawing.as_png(figure)
         for name, figure in figures.items()
@@ -142,6 +150,7 @@ def _parts(
     names: Sequence[str],
     facts: Sequence[tuple[str, str]],
     fitted: Sequence[Fitted],
+    learnt: Learnt | None,
     pictures: Mapping[str, str],
 ) -> Iterator[str]:
     """Give what stands on the page, from top to bottom."""
@@ -165,6 +174,8 @@ def _parts(
     if fitted:
         yield heading("Calibration", _ABOUT_CALIBRATION)
         yield calibration_table(fitted)
+    if learnt is not None:
+        yield from sequential_report.parts(learnt, pictures["sequential"])
     for name, (title, caption) in _CAPTIONS.items():
         if name in pictures:
             yield heading(title)

@@ -16,8 +16,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from speakerd_server.errors import ExtraMissing, OptionInvalid, TooFewTrials
-from speakerd_server.evaluation.bootstrap import Interval, bootstrap_weights, interval
+from speakerd_server.errors import OptionInvalid, TooFewTrials
+from speakerd_server.evaluation.bootstrap import (
+    Interval,
+    bootstrap_weights,
+    exact_interval,
+    interval,
+    widest,
+)
 
 Float64 = NDArray[np.float64]
 Bool = NDArray[np.bool_]
@@ -129,9 +135,9 @@ def suggest(
         threshold=threshold,
         threshold_interval=_around(threshold, interval(drawn[0])),
         far=far,
-        far_interval=_widest(interval(drawn[1]), _exact(round(far * impostors), impostors)),
+        far_interval=widest(interval(drawn[1]), exact_interval(round(far * impostors), impostors)),
         frr=frr,
-        frr_interval=_widest(interval(drawn[2]), _exact(round(frr * genuine), genuine)),
+        frr_interval=widest(interval(drawn[2]), exact_interval(round(frr * genuine), genuine)),
         impostor_pairs=impostors,
         impostor_speaker_pairs=impostor_pairs,
         genuine_pairs=genuine,
@@ -187,21 +193,6 @@ def _rounded_up(threshold: float) -> float:
     if nearest >= threshold:
         return nearest
     return round(nearest + 10.0**-_DECIMALS, _DECIMALS)
-
-
-def _exact(errors: int, trials: int) -> Interval:
-    """Give the 95 % interval of Clopper and Pearson (Biometrika 26, 1934) of a rate."""
-    try:
-        from scipy.special import betaincinv
-    except ModuleNotFoundError as error:
-        raise ExtraMissing("evaluate", "scipy") from error
-    low = betaincinv(errors, trials - errors + 1, 0.025) if errors else 0.0
-    high = betaincinv(errors + 1, trials - errors, 0.975) if errors < trials else 1.0
-    return Interval(float(low), float(high))
-
-
-def _widest(one: Interval, other: Interval) -> Interval:
-    return Interval(min(one.low, other.low), max(one.high, other.high))
 
 
 def _around(value: float, found: Interval) -> Interval:
