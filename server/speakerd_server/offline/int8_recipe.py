@@ -17,9 +17,11 @@ from pathlib import Path
 from speakerd_server.cards import Bundle, Calibration, Card, ErrorRates, LlrCalibration
 from speakerd_server.errors import GraphRefused, SpeakerdError
 from speakerd_server.models.bundle import load_bundle, shipped_bundle
+from speakerd_server.models.profile import read_boundaries
 from speakerd_server.models.quantize import PRECISION
 from speakerd_server.models.recipe import (
     BANDS,
+    BOUNDARIES,
     FITTED_ON,
     HANDOVER_BELOW,
     SEVERAL_BELOW,
@@ -102,9 +104,10 @@ def make_bundle(audio: Path, output: Path) -> Bundle:
 def card(source: Card) -> Card:
     """Give the card of the model, without the hash of its file."""
     made_of = source.identity
+    identity = replace(made_of, name=NAME, version=VERSION)
     return replace(
         source,
-        identity=replace(made_of, name=NAME, version=VERSION),
+        identity=identity,
         precision=PRECISION,
         origin=(
             f"{source.origin}; static int8 of {made_of.name}/{made_of.version} by python -m"
@@ -112,7 +115,15 @@ def card(source: Card) -> Card:
         ),
         sha256="",
         calibration=Calibration(
-            ACCEPT_AT, REJECT_BELOW, TRIALS, MEASURED, (LLR,), SEVERAL_BELOW, HANDOVER_BELOW, BANDS
+            ACCEPT_AT,
+            REJECT_BELOW,
+            TRIALS,
+            MEASURED,
+            (LLR,),
+            SEVERAL_BELOW,
+            HANDOVER_BELOW,
+            BANDS,
+            read_boundaries(BOUNDARIES / f"{NAME}.toml", identity),
         ),
     )
 
