@@ -79,6 +79,7 @@ def policy(message: verification_pb2.Policy) -> results.Policy:
         )
         if message.HasField("sequential")
         else None,
+        minimum_margin=message.minimum_margin if message.HasField("minimum_margin") else None,
     )
 
 
@@ -146,6 +147,7 @@ def verification(
         )
         if message.HasField("handover")
         else None,
+        margin=message.margin if message.HasField("margin") else None,
         settings=settings,
     )
 

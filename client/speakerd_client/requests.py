@@ -210,6 +210,7 @@ def policy_message(value: Policy | None) -> verification_pb2.Policy | None:
         else verification_pb2.SequentialPolicy(
             target_far=value.sequential.target_far, target_frr=value.sequential.target_frr
         ),
+        minimum_margin=value.minimum_margin,
     )
 
 

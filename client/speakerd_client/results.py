@@ -125,6 +125,9 @@ class Policy:
     """Whether an ACCEPT becomes UNDECIDED once another voice has taken over."""
     sequential: SequentialPolicy | None = None
     """Decide by learnt boundaries in place of the thresholds, which must then be None."""
+    minimum_margin: float | None = None
+    """For Everyone: lead of the best speaker over the second, on `scale`, under which an ACCEPT
+    becomes UNDECIDED; None: 0."""
 
     def __post_init__(self) -> None:
         """Raise TypeError for a scale that is none."""
@@ -232,6 +235,9 @@ class Verification:
     """How good it is; None: too little of it to tell."""
     handover: Handover | None
     """To another voice; None: none was noticed so far."""
+    margin: float | None
+    """Lead of the best speaker over the second, on the policy's scale; None: fewer than two have a
+    score."""
     settings: CallSettings
     """What the call runs with."""
 

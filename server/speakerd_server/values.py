@@ -184,6 +184,9 @@ class Policy:
     sequential: tuple[float, float] | None = None
     """Share of impostor calls that may ever be accepted, of the true speakers' calls that may ever
     be rejected: decide by the model's boundaries for them. None: by the thresholds."""
+    minimum_margin: float = 0.0
+    """Lead of the best speaker over the second under which an ACCEPT becomes UNDECIDED, on `scale`;
+    at least 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +217,9 @@ class Verdict:
     """Most alike first."""
     speakers_compared: int = 0
     """How many voiceprints the audio was compared with."""
+    margin: float | None = None
+    """Lead of the best speaker over the second, on the policy's scale, at least 0; None: fewer than
+    two have a score."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,6 +147,8 @@ def test_identify_ranks_and_exits_by_the_best(
 ) -> None:
     assert run(["identify", CALL, "--domain", "other", "--top", "3"]) == 0
     assert "1.  cli-slt  0." in capsys.readouterr().out
+    assert run(["identify", CALL, "--domain", "other", "--minimum-margin", "-1"]) == 3
+    assert "policy.minimum_margin" in capsys.readouterr().err
     assert run(["identify", STRANGER, "--domain", "other", "--json"]) == 1
     (result,) = lines_of(capsys.readouterr().out)
     assert result["decision"] == "reject"

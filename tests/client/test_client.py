@@ -91,6 +91,22 @@ async def test_every_kind_of_target_is_understood(client: AsyncClient) -> None:
     await client.delete_speaker("sdk-target")
 
 
+async def test_a_margin_is_told_and_one_that_is_asked_for_holds(client: AsyncClient) -> None:
+    for twin in ("sdk-twin-a", "sdk-twin-b"):
+        await client.enroll(twin, ENROL)
+    demanding = Policy(minimum_margin=1.5)
+    result = await client.verify(Everyone(top_k=1), CALL, policy=demanding)
+    assert result.settings.policy.minimum_margin == 1.5
+    assert (result.decision, len(result.scores)) == (Decision.UNDECIDED, 1)
+    assert "less than the minimum margin" in result.reason
+    claimed = await client.verify(["sdk-twin-a", "sdk-twin-b"], CALL)
+    assert claimed.margin == pytest.approx(0.0, abs=1e-6)
+    assert claimed.accepted
+    for twin in ("sdk-twin-a", "sdk-twin-b"):
+        assert (await client.verify(twin, CALL)).margin is None
+        await client.delete_speaker(twin)
+
+
 async def test_the_policy_is_used_and_echoed_on_its_scale(client: AsyncClient) -> None:
     await client.enroll("sdk-policy", ENROL)
     strict = Policy(ScoreScale.SIMILARITY, accept_at=0.99, minimum_speech_s=2.5)

@@ -153,6 +153,16 @@ VERIFYING = {
         "policy.accept_at",
         policy=pb.Policy(scale=audio_pb2.SCORE_SCALE_COSINE, accept_at=float("nan")),
     ),
+    "a negative margin": _with_audio(
+        "POLICY_INVALID",
+        "policy.minimum_margin",
+        speaker_id=None,
+        whole_domain=pb.WholeDomain(),
+        policy=pb.Policy(minimum_margin=-0.1),
+    ),
+    "a margin without a search": _with_audio(
+        "POLICY_INVALID", "policy.minimum_margin", policy=pb.Policy(minimum_margin=0.1)
+    ),
     "a scale that needs a cohort": _with_audio(
         "SCALE_UNAVAILABLE",
         "policy.scale",

@@ -7,6 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -190,10 +191,12 @@ def identify(
     accept_at: options.AcceptAt = None,
     scale: options.Scale = None,
     minimum_speech: options.MinimumSpeech = None,
+    minimum_margin: options.MinimumMargin = None,
     channel: options.Channel = None,
     in_json: options.Json = False,
 ) -> int:
     """Say who of the enrolled speakers sounds most like a recording."""
+    policy = options.policy_of(scale, accept_at, minimum_speech)
     audio = read_audio(file, channel)
     with Client(address) as client:
         updates = client.verify_stream(
@@ -204,7 +207,7 @@ def identify(
             domain=domain,
             samples_per_chunk=samples_per_chunk,
             speech_gate=gate,
-            policy=options.policy_of(scale, accept_at, minimum_speech),
+            policy=replace(policy, minimum_margin=minimum_margin),
         )
         result = last(updates)
     render.say(render.as_json(result) if in_json else render.ranking_text(result))

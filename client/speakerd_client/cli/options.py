@@ -55,6 +55,12 @@ Sequential = Annotated[
         help="Decide as soon as these error rates allow, for good; in place of a threshold.",
     ),
 ]
+MinimumMargin = Annotated[
+    float | None,
+    typer.Option(
+        "--minimum-margin", help="Lead over the second speaker that an accept needs.  [default: 0]"
+    ),
+]
 MinimumSpeech = Annotated[
     float | None,
     typer.Option("--minimum-speech", help="Seconds of speech that a decision needs."),

@@ -107,6 +107,8 @@ def ranking_text(result: Verification) -> str:
     ]
     lines = columns(rows) if rows else ["nobody is enrolled in this domain"]
     best = result.scores[0].speaker_id if result.scores else "nobody"
+    if result.margin is not None:
+        lines.append(f"the first leads the second by {result.margin:.3f}")
     return "\n".join([verification_text(best, result), *lines])
 
 

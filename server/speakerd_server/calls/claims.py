@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from speakerd_server.calls.hearing import Hearing
 from speakerd_server.calls.serving import Serving
@@ -10,6 +10,7 @@ from speakerd_server.cards import Card
 from speakerd_server.decision import Comparison, decide, pair_of, revoked
 from speakerd_server.enrolled import Voiceprint
 from speakerd_server.errors import FieldInvalid
+from speakerd_server.margin import check_margin, with_margin
 from speakerd_server.quality.limits import QualitySettings, poor
 from speakerd_server.score.similarity import cosine
 from speakerd_server.sequential import SequentialDecision, boundaries_for
@@ -18,6 +19,8 @@ from speakerd_server.values import Decision, Policy, SpeakerState, Utterance, Ve
 
 MAXIMUM_SPEAKERS = 100
 DEFAULT_TOP_K = 5
+_FOR_MARGIN = 2
+"""A search for one speaker needs the second as well, to say how far the first leads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ class Target:
 class Claim:
     """Turns what was heard in one call into verdicts, by the voiceprints as they are now.
 
-    Raises what `Target.check` does.
+    Raises what `Target.check` does, and PolicyInvalid for a minimum margin without a search.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class Claim:
         quality: QualitySettings,
     ) -> None:
         target.check()
+        check_margin(policy.minimum_margin, policy.scale, searched=target.top_k is not None)
         self._enrolments = serving.enrolments
         self._domain = domain
         self._target = target
@@ -109,7 +113,9 @@ class Claim:
             poor=problem,
             sequential=self._sequential,
         )
-        return revoked(verdict, utterance.handover, self._policy)
+        verdict = with_margin(verdict, self._policy)
+        verdict = revoked(verdict, utterance.handover, self._policy)
+        return replace(verdict, scores=verdict.scores[: self._target.top_k])
 
     async def look(self, utterance: Utterance) -> None:
         """Look at a call after a window, where the policy wants that; as `verdict` does itself."""
@@ -160,7 +166,7 @@ class Claim:
 
     async def _search(self, utterance: Utterance, top_k: int) -> tuple[list[Comparison], int]:
         found = await self._enrolments.search(
-            self._domain, self._card.identity, utterance.mean, top_k
+            self._domain, self._card.identity, utterance.mean, max(top_k, _FOR_MARGIN)
         )
         hits = []
         for speaker_id, alike in found.hits:

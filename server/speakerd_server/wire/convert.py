@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from speakerd.v1 import audio_pb2, enrollment_pb2, verification_pb2
@@ -156,7 +158,7 @@ def policy(message: verification_pb2.Policy, card: Card) -> Policy:
     rates = None
     if message.HasField("sequential"):
         rates = (message.sequential.target_far, message.sequential.target_frr)
-    return policy_for(
+    filled = policy_for(
         card,
         scale=scale,
         accept_at=message.accept_at if message.HasField("accept_at") else None,
@@ -166,6 +168,7 @@ def policy(message: verification_pb2.Policy, card: Card) -> Policy:
         revoke_at_handover=message.handover.revoke,
         sequential=rates,
     )
+    return replace(filled, minimum_margin=message.minimum_margin)
 
 
 def _optional_seconds(
@@ -184,6 +187,7 @@ def wire_policy(value: Policy, rate_hz: int, limits: QualitySettings) -> verific
         minimum_net_speech=duration(value.minimum_speech_samples, rate_hz),
         handover=verification_pb2.HandoverPolicy(revoke=value.revoke_at_handover),
         quality=wire_limits(limits),
+        minimum_margin=value.minimum_margin,
     )
     if value.sequential is None:
         message.accept_at, message.reject_below = value.accept_at, value.reject_below
@@ -234,6 +238,7 @@ def result(
         band=wire_band(utterance.band),
         quality=wire_quality(utterance.quality),
         handover=_handover(utterance.handover, model_rate_hz),
+        margin=verdict.margin,
     )
 
 

@@ -19,6 +19,7 @@ from speakerd_server.calls.serving import Serving
 from speakerd_server.calls.sessions import SessionEntry
 from speakerd_server.decision import Comparison, decide, pair_of
 from speakerd_server.errors import AudioWithoutVoice, ConfigMissing
+from speakerd_server.margin import check_margin
 from speakerd_server.pipeline import Heard
 from speakerd_server.quality.limits import QualitySettings, poor
 from speakerd_server.score.similarity import cosine, on_scale
@@ -176,6 +177,7 @@ class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
             self._serving.places.unary(size_bytes),
         ):
             policy = one_look(convert.policy(request.policy, model.card))
+            check_margin(policy.minimum_margin, policy.scale, searched=False)
             limits = quality_limits(request.policy.quality, self._serving.quality)
             cut = policy.maximum_speech_samples
             with edge.within("first"):
@@ -183,9 +185,8 @@ class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
             with edge.within("second"):
                 second = await self._recording(model, request, request.second, cut)
         heard = min(first, second, key=lambda one: one.utterance.window_count)
-        alike = None
-        if heard.utterance.window_count:
-            alike = cosine(first.utterance.mean, second.utterance.mean)
+        was_heard = heard.utterance.window_count > 0
+        alike = cosine(first.utterance.mean, second.utterance.mean) if was_heard else None
         bands = pair_of(first.utterance.band, second.utterance.band)
         verdict = decide(
             policy,
@@ -220,7 +221,7 @@ class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
             edge.within("audio"),
         ):
             utterance = (await self._recording(model, request, request.audio)).utterance
-        if utterance.window_count == 0:
+        if not utterance.window_count:
             raise AudioWithoutVoice(utterance.windows_without_variance)
         return pb.EmbedResponse(
             request_id=call.request_id,

@@ -141,6 +141,7 @@ class Policy(_message.Message):
     QUALITY_FIELD_NUMBER: _builtins.int
     HANDOVER_FIELD_NUMBER: _builtins.int
     SEQUENTIAL_FIELD_NUMBER: _builtins.int
+    MINIMUM_MARGIN_FIELD_NUMBER: _builtins.int
     scale: _audio_pb2.ScoreScale.ValueType
     """Scale of accept_at and reject_below and of every score returned. Unset: cosine; then accept_at
     and reject_below must be unset as well (POLICY_INVALID).
@@ -150,6 +151,11 @@ class Policy(_message.Message):
     reject_below: _builtins.float
     """REJECT below this score, at most accept_at. Scores from here up to accept_at are UNDECIDED,
     in updates and in the final. Unset: the card's value; with accept_at set, accept_at.
+    """
+    minimum_margin: _builtins.float
+    """For whole_domain: where the best leads the second by less than this, on the scale, an ACCEPT is
+    turned to UNDECIDED. At least 0 and no more than the scale is wide; unset: 0. Above 0 with another
+    target, and in Compare: POLICY_INVALID.
     """
     @_builtins.property
     def minimum_net_speech(self) -> _duration_pb2.Duration:
@@ -187,17 +193,22 @@ class Policy(_message.Message):
         quality: _audio_pb2.QualityPolicy | None = ...,
         handover: Global___HandoverPolicy | None = ...,
         sequential: Global___SequentialPolicy | None = ...,
+        minimum_margin: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_accept_at", b"_accept_at", "_reject_below", b"_reject_below", "accept_at", b"accept_at", "handover", b"handover", "maximum_net_speech", b"maximum_net_speech", "minimum_net_speech", b"minimum_net_speech", "quality", b"quality", "reject_below", b"reject_below", "sequential", b"sequential"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_accept_at", b"_accept_at", "_minimum_margin", b"_minimum_margin", "_reject_below", b"_reject_below", "accept_at", b"accept_at", "handover", b"handover", "maximum_net_speech", b"maximum_net_speech", "minimum_margin", b"minimum_margin", "minimum_net_speech", b"minimum_net_speech", "quality", b"quality", "reject_below", b"reject_below", "sequential", b"sequential"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accept_at", b"_accept_at", "_reject_below", b"_reject_below", "accept_at", b"accept_at", "handover", b"handover", "maximum_net_speech", b"maximum_net_speech", "minimum_net_speech", b"minimum_net_speech", "quality", b"quality", "reject_below", b"reject_below", "scale", b"scale", "sequential", b"sequential"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accept_at", b"_accept_at", "_minimum_margin", b"_minimum_margin", "_reject_below", b"_reject_below", "accept_at", b"accept_at", "handover", b"handover", "maximum_net_speech", b"maximum_net_speech", "minimum_margin", b"minimum_margin", "minimum_net_speech", b"minimum_net_speech", "quality", b"quality", "reject_below", b"reject_below", "scale", b"scale", "sequential", b"sequential"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__accept_at: _TypeAlias = _typing.Literal["accept_at"]  # noqa: Y015
     _WhichOneofArgType__accept_at: _TypeAlias = _typing.Literal["_accept_at", b"_accept_at"]  # noqa: Y015
+    _WhichOneofReturnType__minimum_margin: _TypeAlias = _typing.Literal["minimum_margin"]  # noqa: Y015
+    _WhichOneofArgType__minimum_margin: _TypeAlias = _typing.Literal["_minimum_margin", b"_minimum_margin"]  # noqa: Y015
     _WhichOneofReturnType__reject_below: _TypeAlias = _typing.Literal["reject_below"]  # noqa: Y015
     _WhichOneofArgType__reject_below: _TypeAlias = _typing.Literal["_reject_below", b"_reject_below"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__accept_at) -> _WhichOneofReturnType__accept_at | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__minimum_margin) -> _WhichOneofReturnType__minimum_margin | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__reject_below) -> _WhichOneofReturnType__reject_below | None: ...
 
@@ -490,6 +501,7 @@ class VerificationResult(_message.Message):
     BAND_FIELD_NUMBER: _builtins.int
     QUALITY_FIELD_NUMBER: _builtins.int
     HANDOVER_FIELD_NUMBER: _builtins.int
+    MARGIN_FIELD_NUMBER: _builtins.int
     window_count: _builtins.int
     """Windows averaged so far."""
     windows_without_variance: _builtins.int
@@ -506,6 +518,10 @@ class VerificationResult(_message.Message):
     """How many voiceprints the audio was compared with."""
     band: _audio_pb2.Band.ValueType
     """How much of the spectrum the speech carries."""
+    margin: _builtins.float
+    """Lead of the most alike speaker over the second, on the policy's scale, also where top_k is 1; unset
+    with fewer than two that have a score.
+    """
     @_builtins.property
     def audio_received(self) -> _duration_pb2.Duration:
         """Audio received so far, from audio start."""
@@ -545,12 +561,15 @@ class VerificationResult(_message.Message):
         band: _audio_pb2.Band.ValueType = ...,
         quality: _audio_pb2.AudioQuality | None = ...,
         handover: Global___Handover | None = ...,
+        margin: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["audio_received", b"audio_received", "handover", b"handover", "net_speech", b"net_speech", "quality", b"quality"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_margin", b"_margin", "audio_received", b"audio_received", "handover", b"handover", "margin", b"margin", "net_speech", b"net_speech", "quality", b"quality"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio_received", b"audio_received", "band", b"band", "committed_samples", b"committed_samples", "decision", b"decision", "handover", b"handover", "net_speech", b"net_speech", "quality", b"quality", "reason", b"reason", "scores", b"scores", "speakers_compared", b"speakers_compared", "window_count", b"window_count", "windows_without_variance", b"windows_without_variance"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_margin", b"_margin", "audio_received", b"audio_received", "band", b"band", "committed_samples", b"committed_samples", "decision", b"decision", "handover", b"handover", "margin", b"margin", "net_speech", b"net_speech", "quality", b"quality", "reason", b"reason", "scores", b"scores", "speakers_compared", b"speakers_compared", "window_count", b"window_count", "windows_without_variance", b"windows_without_variance"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__margin: _TypeAlias = _typing.Literal["margin"]  # noqa: Y015
+    _WhichOneofArgType__margin: _TypeAlias = _typing.Literal["_margin", b"_margin"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__margin) -> _WhichOneofReturnType__margin | None: ...
 
 Global___VerificationResult: _TypeAlias = VerificationResult  # noqa: Y015
 
