@@ -59,7 +59,7 @@ class Speaker:
     speaker_id: str
     """As enrolled."""
     state: SpeakerState
-    """PENDING without recordings, else ENROLLED."""
+    """OPTED_OUT, else PENDING without recordings, else ENROLLED."""
     display_name: str
     """For people; may be empty."""
     created_unix_s: float
@@ -70,6 +70,8 @@ class Speaker:
     """Of all recordings; None while there are none."""
     recordings: tuple[Recording, ...] = field(default=())
     """Oldest first."""
+    opted_out_unix_s: float | None = None
+    """When the person opted out; None: did not."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -15,6 +15,7 @@ SpeakerdError
 │                                PathUnknown  MethodUnsupported
 ├── NotPossible                  ModelMismatch  NotEnoughSpeech  TooManyRecordings
 │                                PoorAudio  DifferentSpeaker  MultipleSpeakers
+│                                SpeakerOptedOut  SpeakerNotOptedOut
 │                                ModelRefused  ModelIsDefault
 ├── Exhausted                    TooManyStreams  TooManyCalls  EngineBusy  EngineQueueFull  GateBusy
 │                                StoreFull  StoreBusy  ModelsBusy
@@ -622,6 +623,34 @@ class MultipleSpeakers(NotPossible):
             f"the windows of this recording are unlike each other: mean cosine {cosine:.3f} is"
             f" below {least:g} (nothing was stored); several people may be speaking in it, record"
             " one alone, or set `force`"
+        )
+
+
+class SpeakerOptedOut(NotPossible):
+    """The person asked not to be known by voice."""
+
+    reason = "SPEAKER_OPTED_OUT"
+    field = "speaker_id"
+
+    def __init__(self, speaker_id: str) -> None:
+        self.speaker_id = speaker_id
+        super().__init__(
+            f"speaker {speaker_id!r} has opted out: nothing is enrolled, and the opt-out is not"
+            " forgotten by a deletion, until AllowSpeaker lifts it (nothing was changed)"
+        )
+
+
+class SpeakerNotOptedOut(NotPossible):
+    """There is no opt-out to lift."""
+
+    reason = "SPEAKER_NOT_OPTED_OUT"
+    field = "speaker_id"
+
+    def __init__(self, speaker_id: str) -> None:
+        self.speaker_id = speaker_id
+        super().__init__(
+            f"speaker {speaker_id!r} has not opted out; GetSpeaker tells the state"
+            " (nothing was changed)"
         )
 
 

@@ -4,6 +4,7 @@ import random
 import shutil
 import sqlite3
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import faiss
@@ -83,6 +84,18 @@ class Erasing(RuleBasedStateMachine):
             self.files_hold_what_is_known_and_nothing_else()
 
     @precondition(lambda self: self.known)
+    @rule(count=st.integers(1, 10), seed=SEEDS, again=st.booleans())
+    def opt_out(self, count: int, seed: int, again: bool) -> None:
+        rng = random.Random(seed)
+        for speaker_id in rng.sample(list(self.known), min(count, len(self.known))):
+            recordings = self.known.pop(speaker_id)
+            assert self.store.opt_out(DOMAIN, speaker_id).recordings_erased == len(recordings)
+            self.files_hold_what_is_known_and_nothing_else()
+            if again:
+                self.store.allow(DOMAIN, speaker_id)
+                self.enrol(speaker_id)
+
+    @precondition(lambda self: self.known)
     @rule(count=st.integers(1, 15), seed=SEEDS)
     def remove(self, count: int, seed: int) -> None:
         rng = random.Random(seed)
@@ -119,8 +132,9 @@ TestErasing.settings = settings(
 )
 
 
+@pytest.mark.parametrize("erase", [EnrolmentStore.delete, EnrolmentStore.opt_out])
 def test_an_erased_voiceprint_is_in_no_file_and_not_in_the_index(
-    store: EnrolmentStore, store_path: Path
+    store: EnrolmentStore, store_path: Path, erase: Callable[[EnrolmentStore, str, str], object]
 ) -> None:
     for seed in range(20):
         store.enrol(DOMAIN, str(seed % 10), recording(seed))
@@ -130,7 +144,7 @@ def test_an_erased_voiceprint_is_in_no_file_and_not_in_the_index(
     slices = [content[start : start + 16] for start in range(0, len(content), 16)]
     assert all(one in index_bytes(store) for one in slices)
     assert slices_found(store_path.parent, [3, 13]) != []
-    store.delete(DOMAIN, "3")
+    erase(store, DOMAIN, "3")
     assert slices_found(store_path.parent, [3, 13]) == []
     assert not any(one in index_bytes(store) for one in slices)
     assert wal_path(store_path).stat().st_size == 0
@@ -177,10 +191,30 @@ def test_an_erasure_that_cannot_be_finished_is_named_and_finished_by_the_next_ca
     with pytest.raises(SpeakerUnknown):
         store.delete(DOMAIN, "alice")
     assert slices_found(store_path.parent, [1]) == []
-    failing[:] = [True]
-    with pytest.raises(StoreUnavailable, match="planted"):
-        store.delete(DOMAIN, "bob")
-    assert store.state(DOMAIN, "bob") is SpeakerState.ENROLLED
+    for erase in (store.delete, store.opt_out):
+        failing[:] = [True]
+        with pytest.raises(StoreUnavailable, match="planted"):
+            erase(DOMAIN, "bob")
+        assert store.state(DOMAIN, "bob") is SpeakerState.ENROLLED
+
+
+def test_an_opt_out_whose_erasure_cannot_be_finished_holds_and_is_finished_by_the_next_call(
+    store: EnrolmentStore, store_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.enrol(DOMAIN, "alice", recording(1))
+    failing = [False, True, False]
+
+    def truncate(connection: sqlite3.Connection, path: Path) -> None:
+        if failing.pop(0):
+            raise OSError("planted")
+        truncate_wal(connection, path)
+
+    monkeypatch.setattr(sqlite_module, "truncate_wal", truncate)
+    with pytest.raises(ErasureIncomplete, match="send the call again"):
+        store.opt_out(DOMAIN, "alice")
+    assert store.state(DOMAIN, "alice") is SpeakerState.OPTED_OUT
+    assert store.opt_out(DOMAIN, "alice").recordings_erased == 0
+    assert (failing, slices_found(store_path.parent, [1])) == ([], [])
 
 
 def test_a_log_that_keeps_bytes_is_an_error(open_store: Opener, store_path: Path) -> None:

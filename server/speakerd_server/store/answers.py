@@ -21,6 +21,16 @@ class Enrolled:
 
 
 @dataclass(frozen=True, slots=True)
+class OptedOut:
+    """What an opt-out has left and erased."""
+
+    speaker: Speaker
+    """OPTED_OUT, without recordings and name."""
+    recordings_erased: int
+    """How many recordings the speaker had."""
+
+
+@dataclass(frozen=True, slots=True)
 class SearchResult:
     """The answer of a search."""
 

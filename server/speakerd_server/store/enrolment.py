@@ -15,23 +15,24 @@ from numpy.typing import NDArray
 from speakerd_server.enrolled import NewRecording, Speaker, Voiceprint
 from speakerd_server.errors import (
     DomainUnknown,
-    FieldInvalid,
     ModelMismatch,
     PageTokenInvalid,
     RecordingUnknown,
+    SpeakerNotOptedOut,
+    SpeakerOptedOut,
     SpeakerUnknown,
     StoreCorrupt,
     TooManyRecordings,
 )
-from speakerd_server.store.answers import Enrolled, SearchResult
+from speakerd_server.store.answers import Enrolled, OptedOut, SearchResult
 from speakerd_server.store.faiss_index import VoiceprintIndex
-from speakerd_server.store.ids import check_speaker_id
+from speakerd_server.store.ids import check_name, check_speaker_id, encodable
 from speakerd_server.store.sqlite import SqliteRecord
 from speakerd_server.store.voiceprint import (
-    band_of,
     check_recording,
     cosine,
     mean_of,
+    voiceprint_for,
     voiceprint_of,
 )
 from speakerd_server.values import ModelIdentity, SpeakerState
@@ -78,7 +79,10 @@ class EnrolmentStore:
                 _check_alike(index, domain, speaker_id, recordings)
             except (ModelMismatch, ValueError) as error:
                 raise StoreCorrupt(self.record.path, str(error)) from error
-            index.put(domain, speaker_id, _voiceprint(speaker_id, recordings))
+            index.put(domain, speaker_id, voiceprint_for(speaker_id, recordings))
+        for domain, speaker_id in self.record.opted_out():
+            if domain in self._domains:
+                index.opt_out(domain, speaker_id)
         if not_served:
             _logger.warning("%d speakers are in domains that the settings lack", not_served)
         return index
@@ -89,20 +93,21 @@ class EnrolmentStore:
         """Add a recording to a speaker, who is created where new; returns once it is on disk.
 
         Raises ModelMismatch where the speaker's other recordings were made by another model,
-        TooManyRecordings, SpeakerIdInvalid, FieldInvalid, and ValueError for sums that are zero
-        or not finite.
+        TooManyRecordings, SpeakerOptedOut, SpeakerIdInvalid, FieldInvalid, and ValueError for sums
+        that are zero or not finite.
         """
         self._check_domain(domain)
         check_speaker_id(speaker_id)
-        _check_name(display_name)
+        check_name(display_name)
         check_recording(recording)
         with self._record_lock:
+            self._check_not_opted_out(domain, speaker_id)
             earlier = list(self.record.sums(domain, speaker_id).values())
             if len(earlier) >= MAXIMUM_RECORDINGS:
                 raise TooManyRecordings(speaker_id, MAXIMUM_RECORDINGS)
             together = [*earlier, recording]
             _check_alike(self.index, domain, speaker_id, together)
-            voiceprint = _voiceprint(speaker_id, together)
+            voiceprint = voiceprint_for(speaker_id, together)
             consistency = cosine(mean_of(recording), voiceprint_of(earlier)) if earlier else None
             with self.record.transaction():
                 recording_id = self.record.add(domain, speaker_id, recording)
@@ -124,7 +129,7 @@ class EnrolmentStore:
         FieldInvalid, and ErasureIncomplete: removed, but old bytes may still be on the disk.
         """
         self._check_domain(domain)
-        _check_name(display_name)
+        check_name(display_name)
         removed = frozenset(remove_recording_ids)
         with self._record_lock:
             self._finish_pending_erasure()
@@ -139,7 +144,7 @@ class EnrolmentStore:
                 self.record.touch(domain, speaker_id, display_name)
                 speaker = self._recorded(domain, speaker_id)
             if removed:
-                self.index.put(domain, speaker_id, _voiceprint(speaker_id, left))
+                self.index.put(domain, speaker_id, voiceprint_for(speaker_id, left))
                 self.record.finish_erasure()
         return speaker
 
@@ -152,19 +157,53 @@ class EnrolmentStore:
     def delete(self, domain: str, speaker_id: str) -> int:
         """Erase a speaker; give the number of recordings erased.
 
-        Raises SpeakerUnknown, and ErasureIncomplete: deleted, but old bytes may still be on the
-        disk; calling again finishes the erasure and then raises SpeakerUnknown.
+        Raises SpeakerUnknown, SpeakerOptedOut, and ErasureIncomplete: deleted, but old bytes may
+        still be on the disk; calling again finishes the erasure and then raises SpeakerUnknown.
         """
         self._check_domain(domain)
         with self._record_lock:
             self._finish_pending_erasure()
             self._check_known(domain, speaker_id)
+            self._check_not_opted_out(domain, speaker_id)
             self.record.prepare_erasure()
             with self.record.transaction():
                 erased = self.record.delete(domain, speaker_id)
             self.index.remove(domain, speaker_id)
             self.record.finish_erasure()
         return erased
+
+    def opt_out(self, domain: str, speaker_id: str) -> OptedOut:
+        """Erase a speaker's recordings and name, and enrol nobody by this id until `allow`.
+
+        The id need not be known. Once opted out, nothing more is changed. Raises SpeakerIdInvalid,
+        and ErasureIncomplete as `update` does.
+        """
+        self._check_domain(domain)
+        check_speaker_id(speaker_id)
+        with self._record_lock:
+            self._finish_pending_erasure()
+            if self.index.state(domain, speaker_id) is SpeakerState.OPTED_OUT:
+                return OptedOut(self._recorded(domain, speaker_id), 0)
+            self.record.prepare_erasure()
+            with self.record.transaction():
+                erased = self.record.opt_out(domain, speaker_id)
+                speaker = self._recorded(domain, speaker_id)
+            self.index.opt_out(domain, speaker_id)
+            self.record.finish_erasure()
+        return OptedOut(speaker, erased)
+
+    def allow(self, domain: str, speaker_id: str) -> Speaker:
+        """Lift an opt-out; raises SpeakerUnknown and SpeakerNotOptedOut."""
+        self._check_domain(domain)
+        with self._record_lock:
+            self._check_known(domain, speaker_id)
+            if self.index.state(domain, speaker_id) is not SpeakerState.OPTED_OUT:
+                raise SpeakerNotOptedOut(speaker_id)
+            with self.record.transaction():
+                self.record.allow(domain, speaker_id)
+                speaker = self._recorded(domain, speaker_id)
+            self.index.put(domain, speaker_id, None)
+        return speaker
 
     def _finish_pending_erasure(self) -> None:
         if self.record.erasure_pending:
@@ -185,7 +224,7 @@ class EnrolmentStore:
         self._check_domain(domain)
         if limit < 1:
             raise ValueError(f"limit is {limit}, not 1 or more")
-        if after is not None and not _encodable(after):
+        if after is not None and not encodable(after):
             raise PageTokenInvalid
         with self._record_lock:
             return self.record.speakers(domain, after or "", limit)
@@ -200,7 +239,7 @@ class EnrolmentStore:
         return self.index.enrolled(domain, model)
 
     def voiceprint(self, domain: str, speaker_id: str, model: ModelIdentity) -> Voiceprint | None:
-        """Give a speaker's voiceprint; None: unknown or PENDING. Raises ModelMismatch."""
+        """Give a speaker's voiceprint; None: there is none. Raises ModelMismatch."""
         self._check_domain(domain)
         return self.index.voiceprint(domain, speaker_id, model)
 
@@ -239,6 +278,10 @@ class EnrolmentStore:
         if self.index.state(domain, speaker_id) is None:
             raise SpeakerUnknown(domain, speaker_id)
 
+    def _check_not_opted_out(self, domain: str, speaker_id: str) -> None:
+        if self.index.state(domain, speaker_id) is SpeakerState.OPTED_OUT:
+            raise SpeakerOptedOut(speaker_id)
+
 
 def _check_alike(
     index: VoiceprintIndex, domain: str, speaker_id: str, recordings: Iterable[NewRecording]
@@ -252,20 +295,3 @@ def _check_alike(
             raise ValueError(f"{first} gave {other_dim} values; {first_dim} are enrolled")
     for model, dim in kinds[:1]:
         index.check_dim(domain, model, dim)
-
-
-def _voiceprint(speaker_id: str, recordings: Sequence[NewRecording]) -> Voiceprint | None:
-    if not recordings:
-        return None
-    vector = voiceprint_of(recordings).astype(np.float32)
-    vector.setflags(write=False)
-    return Voiceprint(speaker_id, recordings[0].model, vector, band_of(recordings))
-
-
-def _encodable(text: str) -> bool:
-    return not any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def _check_name(display_name: str | None) -> None:
-    if display_name is not None and not _encodable(display_name):
-        raise FieldInvalid("display_name", "is not valid Unicode text")

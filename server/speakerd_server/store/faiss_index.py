@@ -73,7 +73,9 @@ class VoiceprintIndex:
     """Who is known, by domain. Single reads take no lock and never wait for a search."""
 
     def __init__(self, domains: Iterable[str]) -> None:
-        self._known: dict[str, dict[str, Voiceprint | None]] = {name: {} for name in domains}
+        self._known: dict[str, dict[str, Voiceprint | SpeakerState]] = {
+            name: {} for name in domains
+        }
         self.shelves: dict[tuple[str, ModelIdentity], Shelf] = {}
         self._shelves_lock = threading.Lock()
 
@@ -93,8 +95,8 @@ class VoiceprintIndex:
 
     def put(self, domain: str, speaker_id: str, voiceprint: Voiceprint | None) -> None:
         """Make a speaker known with this voiceprint; None: PENDING."""
-        before = self._known[domain].get(speaker_id)
-        self._known[domain][speaker_id] = voiceprint
+        before = self.held(domain, speaker_id)
+        self._known[domain][speaker_id] = voiceprint or SpeakerState.PENDING
         with self._shelves_lock:
             if before and (voiceprint is None or voiceprint.model != before.model):
                 self._take_off(domain, before)
@@ -104,9 +106,15 @@ class VoiceprintIndex:
                     self.shelves[key] = Shelf(voiceprint.vector.size)
                 self.shelves[key].put(speaker_id, voiceprint.vector)
 
+    def opt_out(self, domain: str, speaker_id: str) -> None:
+        """Make a speaker known as OPTED_OUT, without a voiceprint."""
+        self.put(domain, speaker_id, None)
+        self._known[domain][speaker_id] = SpeakerState.OPTED_OUT
+
     def remove(self, domain: str, speaker_id: str) -> None:
         """Forget a speaker."""
-        before = self._known[domain].pop(speaker_id)
+        before = self.held(domain, speaker_id)
+        del self._known[domain][speaker_id]
         if before:
             with self._shelves_lock:
                 self._take_off(domain, before)
@@ -119,15 +127,17 @@ class VoiceprintIndex:
 
     def state(self, domain: str, speaker_id: str) -> SpeakerState | None:
         """Give where a speaker stands; None: unknown."""
-        known = self._known[domain]
-        voiceprint = known.get(speaker_id)
-        if voiceprint:
-            return SpeakerState.ENROLLED
-        return SpeakerState.PENDING if speaker_id in known else None
+        known = self._known[domain].get(speaker_id)
+        return SpeakerState.ENROLLED if isinstance(known, Voiceprint) else known
+
+    def held(self, domain: str, speaker_id: str) -> Voiceprint | None:
+        """Give a voiceprint of whichever model; None: there is none."""
+        known = self._known[domain].get(speaker_id)
+        return known if isinstance(known, Voiceprint) else None
 
     def voiceprint(self, domain: str, speaker_id: str, model: ModelIdentity) -> Voiceprint | None:
-        """Give a voiceprint; None: unknown or PENDING. Raises ModelMismatch."""
-        voiceprint = self._known[domain].get(speaker_id)
+        """Give a voiceprint; None: there is none. Raises ModelMismatch."""
+        voiceprint = self.held(domain, speaker_id)
         if voiceprint and voiceprint.model != model:
             raise ModelMismatch(speaker_id, str(voiceprint.model), str(model))
         return voiceprint

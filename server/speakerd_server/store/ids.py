@@ -1,10 +1,10 @@
-"""The form of a speaker id."""
+"""The form of a speaker id, and of other text that is stored."""
 
 from __future__ import annotations
 
 import unicodedata
 
-from speakerd_server.errors import SpeakerIdInvalid
+from speakerd_server.errors import FieldInvalid, SpeakerIdInvalid
 
 LONGEST_ID = 256
 
@@ -26,3 +26,14 @@ def check_speaker_id(text: str) -> None:
             raise SpeakerIdInvalid(f"contains the control character U+{ord(character):04X}")
     if text != text.strip():
         raise SpeakerIdInvalid("begins or ends with a blank")
+
+
+def encodable(text: str) -> bool:
+    """Tell whether text can be written as UTF-8: it has no lone surrogates."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def check_name(display_name: str | None) -> None:
+    """Raise FieldInvalid unless text can be a display name; None is none."""
+    if display_name is not None and not encodable(display_name):
+        raise FieldInvalid("display_name", "is not valid Unicode text")

@@ -14,7 +14,7 @@ from speakerd_server.store.erase import truncate_wal
 from speakerd_server.store.failures import FAILURES, named_at_start
 
 APPLICATION_ID = 0x53504B44
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 PAGE_BYTES = 1024
 SPACER_BYTES = PAGE_BYTES - 35
 """The most of a row that SQLite keeps in a B-tree page (https://sqlite.org/fileformat2.html,
@@ -57,6 +57,7 @@ _SCHEMA = (
         display_name TEXT NOT NULL,
         created_unix_s REAL NOT NULL,
         updated_unix_s REAL NOT NULL,
+        opted_out_unix_s REAL,
         UNIQUE (domain, speaker_id)
     )
     """,
@@ -84,7 +85,10 @@ _SCHEMA = (
     "CREATE INDEX recordings_of ON recordings (speaker)",
 )
 
-_UPGRADES = {1: ("ALTER TABLE recordings ADD COLUMN band TEXT",)}
+_UPGRADES = {
+    1: ("ALTER TABLE recordings ADD COLUMN band TEXT",),
+    2: ("ALTER TABLE speakers ADD COLUMN opted_out_unix_s REAL",),
+}
 """From each earlier version to the next one."""
 
 

@@ -32,7 +32,7 @@ _NUMBERS = (
 )
 _SPEAKERS = (
     "SELECT s.domain, s.speaker_id, s.display_name, s.created_unix_s, s.updated_unix_s,"
-    f" r.recording_id, r.created_unix_s, {_NUMBERS}"
+    f" s.opted_out_unix_s, r.recording_id, r.created_unix_s, {_NUMBERS}"
     " FROM (SELECT * FROM speakers WHERE domain = ? AND {which}) AS s"
     " LEFT JOIN recordings AS r ON r.speaker = s.key ORDER BY s.speaker_id, r.key"
 )
@@ -89,6 +89,12 @@ class SqliteRecord:
             for (domain, speaker_id), group in itertools.groupby(rows, lambda row: row[:2]):
                 yield domain, speaker_id, list(self._sums(group).values())
 
+    def opted_out(self) -> list[tuple[str, str]]:
+        """Give (domain, speaker id) of everyone who has opted out."""
+        query = "SELECT domain, speaker_id FROM speakers WHERE opted_out_unix_s IS NOT NULL"
+        with naming(self.path):
+            return self.connection.execute(query).fetchall()
+
     def sums(self, domain: str, speaker_id: str) -> dict[str, NewRecording]:
         """Give the recordings of one speaker by recording id, oldest first."""
         with naming(self.path):
@@ -129,13 +135,12 @@ class SqliteRecord:
     def _speakers(self, which: str, values: Row) -> list[Speaker]:
         with naming(self.path):
             rows = self.connection.execute(_SPEAKERS.format(which=which), values).fetchall()
-        groups = itertools.groupby(rows, lambda row: row[:5])
-        return [_speaker(head, [row[5:] for row in group]) for head, group in groups]
+        groups = itertools.groupby(rows, lambda row: row[:6])
+        return [_speaker(head, [row[6:] for row in group]) for head, group in groups]
 
     def add(self, domain: str, speaker_id: str, recording: NewRecording) -> str:
         """Add a recording, and the speaker where new, inside a transaction; give its id."""
-        now = time.time()
-        self.connection.execute(_ADD_SPEAKER, (domain, speaker_id, now, now))
+        self._ensure_speaker(domain, speaker_id)
         recording_id = secrets.token_hex(16)
         model = recording.model
         self.connection.execute(
@@ -143,7 +148,7 @@ class SqliteRecord:
             (
                 recording_id,
                 self._key(domain, speaker_id),
-                now,
+                time.time(),
                 model.name,
                 model.version,
                 model.front_end,
@@ -156,6 +161,32 @@ class SqliteRecord:
             ),
         )
         return recording_id
+
+    def _ensure_speaker(self, domain: str, speaker_id: str) -> None:
+        now = time.time()
+        self.connection.execute(_ADD_SPEAKER, (domain, speaker_id, now, now))
+
+    def opt_out(self, domain: str, speaker_id: str) -> int:
+        """Note an opt-out inside a transaction, also of a new speaker; no recordings and no name.
+
+        Gives the number of recordings that the speaker had.
+        """
+        self._ensure_speaker(domain, speaker_id)
+        erased = self._remove_all(self._key(domain, speaker_id))
+        self.touch(domain, speaker_id, "")
+        self._note_opt_out(domain, speaker_id, time.time())
+        return erased
+
+    def allow(self, domain: str, speaker_id: str) -> None:
+        """Lift an opt-out inside a transaction."""
+        self.touch(domain, speaker_id, None)
+        self._note_opt_out(domain, speaker_id, None)
+
+    def _note_opt_out(self, domain: str, speaker_id: str, unix_s: float | None) -> None:
+        self.connection.execute(
+            "UPDATE speakers SET opted_out_unix_s = ? WHERE domain = ? AND speaker_id = ?",
+            (unix_s, domain, speaker_id),
+        )
 
     def touch(self, domain: str, speaker_id: str, display_name: str | None) -> None:
         """Set the time of the last change, and the name unless None, inside a transaction."""
@@ -173,8 +204,12 @@ class SqliteRecord:
     def delete(self, domain: str, speaker_id: str) -> int:
         """Remove a speaker inside a transaction; give the number of recordings it had."""
         key = self._key(domain, speaker_id)
-        removed = self.connection.execute("DELETE FROM recordings WHERE speaker = ?", (key,))
+        erased = self._remove_all(key)
         self.connection.execute("DELETE FROM speakers WHERE key = ?", (key,))
+        return erased
+
+    def _remove_all(self, key: int) -> int:
+        removed = self.connection.execute("DELETE FROM recordings WHERE speaker = ?", (key,))
         return removed.rowcount
 
     def _key(self, domain: str, speaker_id: str) -> int:
@@ -229,7 +264,7 @@ def _band(text: str | None) -> Band | None:
 
 
 def _speaker(head: Row, rows: list[Row]) -> Speaker:
-    domain, speaker_id, display_name, created_unix_s, updated_unix_s = head
+    domain, speaker_id, display_name, created_unix_s, updated_unix_s, opted_out_unix_s = head
     recordings = tuple(
         Recording(one, created, windows, speech_samples, rate_hz, consistency, _band(band))
         for one, created, _, _, _, windows, speech_samples, rate_hz, consistency, band in rows
@@ -238,10 +273,17 @@ def _speaker(head: Row, rows: list[Row]) -> Speaker:
     return Speaker(
         domain=domain,
         speaker_id=speaker_id,
-        state=SpeakerState.ENROLLED if recordings else SpeakerState.PENDING,
+        state=_state(bool(recordings), opted_out_unix_s),
         display_name=display_name,
         created_unix_s=created_unix_s,
         updated_unix_s=updated_unix_s,
         model=ModelIdentity(*rows[0][2:5]) if recordings else None,
         recordings=recordings,
+        opted_out_unix_s=opted_out_unix_s,
     )
+
+
+def _state(has_recordings: bool, opted_out_unix_s: float | None) -> SpeakerState:
+    if opted_out_unix_s is not None:
+        return SpeakerState.OPTED_OUT
+    return SpeakerState.ENROLLED if has_recordings else SpeakerState.PENDING

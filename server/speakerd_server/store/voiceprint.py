@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from speakerd_server.enrolled import NewRecording
+from speakerd_server.enrolled import NewRecording, Voiceprint
 from speakerd_server.values import Band
 
 Float64 = NDArray[np.float64]
@@ -60,6 +60,15 @@ def voiceprint_of(recordings: Sequence[NewRecording]) -> Float64:
     for recording in recordings:
         total += recording.speech_samples / recording.sample_rate_hz * mean_of(recording)
     return direction(total)
+
+
+def voiceprint_for(speaker_id: str, recordings: Sequence[NewRecording]) -> Voiceprint | None:
+    """Give the voiceprint of recordings that are all of one model; None without any."""
+    if not recordings:
+        return None
+    vector = voiceprint_of(recordings).astype(np.float32)
+    vector.setflags(write=False)
+    return Voiceprint(speaker_id, recordings[0].model, vector, band_of(recordings))
 
 
 def band_of(recordings: Sequence[NewRecording]) -> Band | None:
