@@ -204,6 +204,11 @@ def test_a_deleted_voiceprint_leaves_no_byte_behind(tmp_path: Path) -> None:
         assert (tmp_path / "speakerd.db-wal").stat().st_size == 0
         found = decision(stubs, "slt", speech("slt-call"))
         assert found == audio_pb2.DECISION_SPEAKER_NOT_ENROLLED
+        wire.enroll(stubs, "slt", content)
+        assert _close_values(tmp_path, total) > 100
+        stubs.enrollment.OptOutSpeaker(pb.OptOutSpeakerRequest(speaker_id="slt"))
+        assert _close_values(tmp_path, total) == 0
+        assert (tmp_path / "speakerd.db-wal").stat().st_size == 0
 
 
 def _close_values(folder: Path, total: np.ndarray) -> int:

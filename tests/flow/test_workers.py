@@ -112,6 +112,8 @@ def test_every_new_connection_sees_at_once_what_one_has_changed(
     workers[0].enrollment.DeleteSpeaker(request)
     assert decision(workers[1], "seen 0") == "DECISION_SPEAKER_NOT_ENROLLED"
     assert decision(workers[0], "seen 0") == "DECISION_SPEAKER_NOT_ENROLLED"
+    workers[1].enrollment.OptOutSpeaker(enrollment.OptOutSpeakerRequest(speaker_id="seen 1"))
+    assert {decision(stubs, "seen 1") for stubs in workers} == {"DECISION_SPEAKER_OPTED_OUT"}
 
 
 def test_a_recording_that_comes_or_goes_changes_the_scores_of_every_worker_at_once(

@@ -7,7 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from speakerd_server.errors import SpeakerUnknown, StoreBusy, StoreInterrupted, StoreUnavailable
+from speakerd_server.errors import (
+    SpeakerOptedOut,
+    SpeakerUnknown,
+    StoreBusy,
+    StoreInterrupted,
+    StoreUnavailable,
+)
 from speakerd_server.processes import remote_store
 from speakerd_server.processes.remote_store import RemoteEnrolments
 from speakerd_server.values import SpeakerState
@@ -69,6 +75,26 @@ async def test_what_one_process_changed_every_other_sees_when_it_is_answered(
         assert not np.array_equal(before.vector, after.vector)
         await other.delete(DOMAIN, "anna")
         assert not await is_known(one)
+
+
+async def test_an_opt_out_and_its_end_are_seen_by_every_process_when_they_are_answered(
+    tmp_path: Path,
+) -> None:
+    async with served_store(tmp_path) as (_, path), asking(path) as one, asking(path) as other:
+        await one.ready()
+        await other.ready()
+        await enrol(one)
+        assert await is_known(other)
+        opted_out = await one.opt_out(DOMAIN, "anna")
+        assert opted_out.recordings_erased == 1
+        assert not await is_known(other)
+        assert await other.state(DOMAIN, "anna") is SpeakerState.OPTED_OUT
+        with pytest.raises(SpeakerOptedOut) as refused:
+            await enrol(other)
+        assert refused.value.speaker_id == "anna"
+        assert (await other.allow(DOMAIN, "anna")).state is SpeakerState.PENDING
+        await enrol(other)
+        assert await is_known(one)
 
 
 async def test_a_deletion_whose_process_died_is_seen_by_the_others(tmp_path: Path) -> None:

@@ -158,8 +158,10 @@ class Claim:
     async def _compare(self, speaker_id: str, utterance: Utterance) -> Comparison:
         voiceprint = await self._voiceprint(speaker_id)
         if voiceprint is None:
-            known = await self._enrolments.state(self._domain, speaker_id) is not None
-            return Comparison(speaker_id, None, SpeakerState.PENDING if known else None)
+            state = await self._enrolments.state(self._domain, speaker_id)
+            # Enrolled since the voiceprint was asked for: the next comparison has it.
+            just_now = state is SpeakerState.ENROLLED
+            return Comparison(speaker_id, None, SpeakerState.PENDING if just_now else state)
         alike = cosine(utterance.mean, voiceprint.vector) if utterance.window_count else None
         bands = pair_of(voiceprint.band, utterance.band)
         return Comparison(speaker_id, alike, SpeakerState.ENROLLED, bands)

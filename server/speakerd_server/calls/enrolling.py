@@ -14,10 +14,11 @@ from speakerd_server.errors import (
     MultipleSpeakers,
     NotEnoughSpeech,
     PoorAudio,
+    SpeakerOptedOut,
 )
 from speakerd_server.quality.limits import QualitySettings, poor
 from speakerd_server.score.similarity import cosine
-from speakerd_server.values import Utterance
+from speakerd_server.values import SpeakerState, Utterance
 
 MOST_DUPLICATES = 5
 
@@ -95,11 +96,16 @@ class Enrolment:
         self._earlier: Voiceprint | None = None
 
     async def check(self) -> None:
-        """Raise ModelMismatch when the speaker was enrolled with another model."""
-        identity = self.hearing.model.card.identity
-        self._earlier = await self._serving.enrolments.voiceprint(
-            self.domain, self.speaker_id, identity
-        )
+        """Raise ModelMismatch when the speaker was enrolled with another model.
+
+        SpeakerOptedOut when the person asked not to be enrolled.
+        """
+        enrolments, identity = self._serving.enrolments, self.hearing.model.card.identity
+        self._earlier = await enrolments.voiceprint(self.domain, self.speaker_id, identity)
+        if self._earlier is None:
+            state = await enrolments.state(self.domain, self.speaker_id)
+            if state is SpeakerState.OPTED_OUT:
+                raise SpeakerOptedOut(self.speaker_id)
 
     def progress(self, utterance: Utterance) -> Progress:
         """Tell how far it is, and what is wrong so far."""
@@ -131,7 +137,7 @@ class Enrolment:
         """Store the recording; on disk when this returns.
 
         Raises AudioWithoutVoice, NotEnoughSpeech, PoorAudio, and unless forced DifferentSpeaker and
-        MultipleSpeakers; ModelMismatch and what the store raises.
+        MultipleSpeakers; ModelMismatch, SpeakerOptedOut and what the store raises.
         """
         if utterance.window_count == 0:
             raise AudioWithoutVoice(utterance.windows_without_variance)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from speakerd_server.enrolled import NewRecording, Speaker, Voiceprint
 from speakerd_server.errors import StoreBusy
-from speakerd_server.store.answers import Enrolled, SearchResult
+from speakerd_server.store.answers import Enrolled, OptedOut, SearchResult
 from speakerd_server.values import ModelIdentity, SpeakerState
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Enrolments(Protocol):
     async def voiceprint(
         self, domain: str, speaker_id: str, model: ModelIdentity
     ) -> Voiceprint | None:
-        """Give a speaker's voiceprint; None: unknown or PENDING. Raises ModelMismatch."""
+        """Give a speaker's voiceprint; None: there is none. Raises ModelMismatch."""
 
     async def state(self, domain: str, speaker_id: str) -> SpeakerState | None:
         """Give where a speaker stands; None: unknown."""
@@ -64,6 +64,12 @@ class Enrolments(Protocol):
 
     async def delete(self, domain: str, speaker_id: str) -> int:
         """Erase a speaker; give the number of recordings erased."""
+
+    async def opt_out(self, domain: str, speaker_id: str) -> OptedOut:
+        """Erase a speaker's recordings and name, and enrol nobody by this id until `allow`."""
+
+    async def allow(self, domain: str, speaker_id: str) -> Speaker:
+        """Lift an opt-out."""
 
     async def speaker(self, domain: str, speaker_id: str) -> Speaker:
         """Give one speaker with all recordings; raises SpeakerUnknown."""
@@ -141,6 +147,14 @@ class LocalEnrolments:
     async def delete(self, domain: str, speaker_id: str) -> int:
         """See Enrolments."""
         return await self._change(lambda: self._store.delete(domain, speaker_id))
+
+    async def opt_out(self, domain: str, speaker_id: str) -> OptedOut:
+        """See Enrolments."""
+        return await self._change(lambda: self._store.opt_out(domain, speaker_id))
+
+    async def allow(self, domain: str, speaker_id: str) -> Speaker:
+        """See Enrolments."""
+        return await self._change(lambda: self._store.allow(domain, speaker_id))
 
     async def speaker(self, domain: str, speaker_id: str) -> Speaker:
         """See Enrolments."""

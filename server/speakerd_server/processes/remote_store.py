@@ -17,7 +17,7 @@ from speakerd_server.enrolled import NewRecording, Speaker, Voiceprint
 from speakerd_server.errors import StoreBusy, StoreInterrupted, StoreUnavailable
 from speakerd_server.processes.link import Link, LinkLost
 from speakerd_server.processes.store_port import CHANGES, Forget, StoreCall
-from speakerd_server.store.answers import Enrolled, SearchResult
+from speakerd_server.store.answers import Enrolled, OptedOut, SearchResult
 from speakerd_server.values import ModelIdentity, SpeakerState
 
 _AGAIN_S = 0.05
@@ -116,6 +116,16 @@ class RemoteEnrolments:
     async def delete(self, domain: str, speaker_id: str) -> int:
         """See Enrolments."""
         return int(await finished(self._ask_disk("delete", domain, speaker_id)))
+
+    async def opt_out(self, domain: str, speaker_id: str) -> OptedOut:
+        """See Enrolments."""
+        opted_out: OptedOut = await finished(self._ask_disk("opt_out", domain, speaker_id))
+        return opted_out
+
+    async def allow(self, domain: str, speaker_id: str) -> Speaker:
+        """See Enrolments."""
+        speaker: Speaker = await finished(self._ask_disk("allow", domain, speaker_id))
+        return speaker
 
     async def speaker(self, domain: str, speaker_id: str) -> Speaker:
         """See Enrolments."""

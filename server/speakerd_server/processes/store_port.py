@@ -16,7 +16,7 @@ from speakerd_server.processes.link import Link, LinkLost
 _log = logging.getLogger(__name__)
 
 READS = ("voiceprint", "state", "enrolled", "count", "search", "speaker", "speakers")
-CHANGES = ("enrol", "update", "delete")
+CHANGES = ("enrol", "update", "delete", "opt_out", "allow")
 _PATIENCE_S = 5.0
 
 

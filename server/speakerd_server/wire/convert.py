@@ -293,4 +293,6 @@ def speaker(value: Speaker) -> enrollment_pb2.Speaker:
     )
     if value.model is not None:
         message.model.CopyFrom(identity(value.model))
+    if value.opted_out_unix_s is not None:
+        message.opt_out_time.CopyFrom(timestamp(value.opted_out_unix_s))
     return message

@@ -1,24 +1,19 @@
-"""EnrollmentService: recordings in, speakers administered."""
+"""EnrollmentService: recordings in."""
 
 from __future__ import annotations
 
-import base64
-import binascii
-import unicodedata
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
 from speakerd.v1 import enrollment_pb2 as pb
-from speakerd.v1 import enrollment_pb2_grpc
 
 from speakerd_server import metrics
 from speakerd_server.calls.enrolling import Enrolment, Wanted
 from speakerd_server.calls.hearing import Hearing, window_length
 from speakerd_server.calls.models import LoadedModel
-from speakerd_server.calls.serving import Serving
 from speakerd_server.calls.sessions import SessionEntry
-from speakerd_server.errors import ConfigMissing, FieldInvalid, PageTokenInvalid
+from speakerd_server.errors import ConfigMissing
 from speakerd_server.store.ids import check_speaker_id
 from speakerd_server.values import AudioFormat, Utterance
 from speakerd_server.wire import convert, edge
@@ -29,10 +24,7 @@ from speakerd_server.wire.quality_convert import (
     wire_quality,
 )
 from speakerd_server.wire.sounds import UNARY_AUDIO_S, whole_sound
-
-MAXIMUM_NAME = 256
-MAXIMUM_PAGE = 1000
-DEFAULT_PAGE = 100
+from speakerd_server.wire.speakers import SpeakerAdministration, check_display_name
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,11 +88,8 @@ class _Enrolling:
         )
 
 
-class EnrollmentService(enrollment_pb2_grpc.EnrollmentServiceServicer):
-    """Translates between the wire and the store."""
-
-    def __init__(self, serving: Serving) -> None:
-        self._serving = serving
+class EnrollmentService(SpeakerAdministration):
+    """The whole service: enrolments here, what operators do in SpeakerAdministration."""
 
     async def StreamEnroll(  # type: ignore[override] # noqa: N802 - answers by context.write
         self, request_iterator: AsyncIterator[Any], context: edge.Context
@@ -166,70 +155,6 @@ class EnrollmentService(enrollment_pb2_grpc.EnrollmentServiceServicer):
             result = await enrolling.result(heard.utterance)
         return pb.EnrollSpeakerResponse(settings=enrolling.settings(), result=result)
 
-    async def GetSpeaker(  # noqa: N802
-        self, request: pb.GetSpeakerRequest, context: edge.Context
-    ) -> pb.GetSpeakerResponse:
-        """Give one speaker."""
-        return await edge.answered(context, "GetSpeaker", lambda _: self._get(request))
-
-    async def _get(self, request: pb.GetSpeakerRequest) -> pb.GetSpeakerResponse:
-        domain, speaker_id = self._named(request)
-        speaker = await self._serving.enrolments.speaker(domain, speaker_id)
-        return pb.GetSpeakerResponse(speaker=convert.speaker(speaker))
-
-    async def ListSpeakers(  # noqa: N802
-        self, request: pb.ListSpeakersRequest, context: edge.Context
-    ) -> pb.ListSpeakersResponse:
-        """List a page of speakers."""
-        return await edge.answered(context, "ListSpeakers", lambda _: self._list(request))
-
-    async def _list(self, request: pb.ListSpeakersRequest) -> pb.ListSpeakersResponse:
-        domain = self._serving.domain(request.domain)
-        size = request.page_size or DEFAULT_PAGE
-        if not 1 <= size <= MAXIMUM_PAGE:
-            raise FieldInvalid("page_size", f"{size} is not between 1 and {MAXIMUM_PAGE}")
-        after = _token_read(request.page_token)
-        found = await self._serving.enrolments.speakers(domain, after, size + 1)
-        page = found[:size]
-        more = len(found) > size
-        return pb.ListSpeakersResponse(
-            speakers=[convert.speaker(one) for one in page],
-            next_page_token=_token(page[-1].speaker_id) if more else "",
-        )
-
-    async def UpdateSpeaker(  # noqa: N802
-        self, request: pb.UpdateSpeakerRequest, context: edge.Context
-    ) -> pb.UpdateSpeakerResponse:
-        """Change a speaker's name, remove recordings."""
-        return await edge.answered(context, "UpdateSpeaker", lambda _: self._update(request))
-
-    async def _update(self, request: pb.UpdateSpeakerRequest) -> pb.UpdateSpeakerResponse:
-        domain, speaker_id = self._named(request)
-        name = request.display_name if request.HasField("display_name") else None
-        check_display_name(name)
-        removed = tuple(request.remove_recording_ids)
-        speaker = await self._serving.enrolments.update(domain, speaker_id, name, removed)
-        metrics.ERASURES.inc(len(set(removed)))
-        return pb.UpdateSpeakerResponse(speaker=convert.speaker(speaker))
-
-    async def DeleteSpeaker(  # noqa: N802
-        self, request: pb.DeleteSpeakerRequest, context: edge.Context
-    ) -> pb.DeleteSpeakerResponse:
-        """Delete a speaker and erase the voiceprint."""
-        return await edge.answered(context, "DeleteSpeaker", lambda _: self._delete(request))
-
-    async def _delete(self, request: pb.DeleteSpeakerRequest) -> pb.DeleteSpeakerResponse:
-        domain, speaker_id = self._named(request)
-        erased = await self._serving.enrolments.delete(domain, speaker_id)
-        metrics.ERASURES.inc(erased)
-        return pb.DeleteSpeakerResponse(recordings_erased=erased)
-
-    def _named(
-        self, request: pb.GetSpeakerRequest | pb.UpdateSpeakerRequest | pb.DeleteSpeakerRequest
-    ) -> tuple[str, str]:
-        check_speaker_id(request.speaker_id)
-        return self._serving.domain(request.domain), request.speaker_id
-
     async def _enrolling(
         self,
         config: pb.EnrollmentConfig,
@@ -264,33 +189,5 @@ class EnrollmentService(enrollment_pb2_grpc.EnrollmentServiceServicer):
         return _Enrolling(request_id, enrolment)
 
 
-def check_display_name(name: str | None) -> None:
-    """Refuse a display name that is too long, or no plain text, by FieldInvalid."""
-    if name is None:
-        return
-    if len(name) > MAXIMUM_NAME:
-        problem = f"has {len(name)} characters, at most {MAXIMUM_NAME} can be"
-        raise FieldInvalid("display_name", problem)
-    if any(unicodedata.category(character).startswith("C") for character in name):
-        raise FieldInvalid("display_name", "has a control character")
-
-
 def _feedback(name: str) -> pb.EnrollFeedback.ValueType:
     return pb.EnrollFeedback.Value(f"ENROLL_FEEDBACK_{name}")
-
-
-def _token(speaker_id: str) -> str:
-    return base64.urlsafe_b64encode(b"1:" + speaker_id.encode()).decode()
-
-
-def _token_read(token: str) -> str | None:
-    if not token:
-        return None
-    try:
-        plain = base64.b64decode(token.encode(), altchars=b"-_", validate=True).decode()
-    except (binascii.Error, UnicodeError):
-        raise PageTokenInvalid from None
-    version, separator, speaker_id = plain.partition(":")
-    if (version, separator) != ("1", ":") or not speaker_id:
-        raise PageTokenInvalid
-    return speaker_id

@@ -168,6 +168,7 @@ class Speaker(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     RECORDINGS_FIELD_NUMBER: _builtins.int
     NET_SPEECH_FIELD_NUMBER: _builtins.int
+    OPT_OUT_TIME_FIELD_NUMBER: _builtins.int
     speaker_id: _builtins.str
     """As enrolled."""
     domain: _builtins.str
@@ -196,6 +197,10 @@ class Speaker(_message.Message):
     def net_speech(self) -> _duration_pb2.Duration:
         """Sum over the recordings."""
 
+    @_builtins.property
+    def opt_out_time(self) -> _timestamp_pb2.Timestamp:
+        """When the person opted out; unset: did not."""
+
     def __init__(
         self,
         *,
@@ -208,10 +213,11 @@ class Speaker(_message.Message):
         model: _audio_pb2.ModelIdentity | None = ...,
         recordings: _abc.Iterable[Global___Recording] | None = ...,
         net_speech: _duration_pb2.Duration | None = ...,
+        opt_out_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "model", b"model", "net_speech", b"net_speech", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "model", b"model", "net_speech", b"net_speech", "opt_out_time", b"opt_out_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "display_name", b"display_name", "domain", b"domain", "model", b"model", "net_speech", b"net_speech", "recordings", b"recordings", "speaker_id", b"speaker_id", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "display_name", b"display_name", "domain", b"domain", "model", b"model", "net_speech", b"net_speech", "opt_out_time", b"opt_out_time", "recordings", b"recordings", "speaker_id", b"speaker_id", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -851,3 +857,107 @@ class DeleteSpeakerResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteSpeakerResponse: _TypeAlias = DeleteSpeakerResponse  # noqa: Y015
+
+@_typing.final
+class OptOutSpeakerRequest(_message.Message):
+    """Who opts out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOMAIN_FIELD_NUMBER: _builtins.int
+    SPEAKER_ID_FIELD_NUMBER: _builtins.int
+    domain: _builtins.str
+    """As in VerificationConfig."""
+    speaker_id: _builtins.str
+    """As in EnrollmentConfig; need not be known."""
+    def __init__(
+        self,
+        *,
+        domain: _builtins.str = ...,
+        speaker_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["domain", b"domain", "speaker_id", b"speaker_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OptOutSpeakerRequest: _TypeAlias = OptOutSpeakerRequest  # noqa: Y015
+
+@_typing.final
+class OptOutSpeakerResponse(_message.Message):
+    """What was erased."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPEAKER_FIELD_NUMBER: _builtins.int
+    RECORDINGS_ERASED_FIELD_NUMBER: _builtins.int
+    recordings_erased: _builtins.int
+    """How many recordings the speaker had."""
+    @_builtins.property
+    def speaker(self) -> Global___Speaker:
+        """Now OPTED_OUT, without recordings."""
+
+    def __init__(
+        self,
+        *,
+        speaker: Global___Speaker | None = ...,
+        recordings_erased: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["speaker", b"speaker"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["recordings_erased", b"recordings_erased", "speaker", b"speaker"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OptOutSpeakerResponse: _TypeAlias = OptOutSpeakerResponse  # noqa: Y015
+
+@_typing.final
+class AllowSpeakerRequest(_message.Message):
+    """Whose opt-out is lifted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOMAIN_FIELD_NUMBER: _builtins.int
+    SPEAKER_ID_FIELD_NUMBER: _builtins.int
+    domain: _builtins.str
+    """As in VerificationConfig."""
+    speaker_id: _builtins.str
+    """Unknown: NOT_FOUND, SPEAKER_UNKNOWN."""
+    def __init__(
+        self,
+        *,
+        domain: _builtins.str = ...,
+        speaker_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["domain", b"domain", "speaker_id", b"speaker_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AllowSpeakerRequest: _TypeAlias = AllowSpeakerRequest  # noqa: Y015
+
+@_typing.final
+class AllowSpeakerResponse(_message.Message):
+    """The speaker after it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPEAKER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def speaker(self) -> Global___Speaker:
+        """Now PENDING."""
+
+    def __init__(
+        self,
+        *,
+        speaker: Global___Speaker | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["speaker", b"speaker"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["speaker", b"speaker"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AllowSpeakerResponse: _TypeAlias = AllowSpeakerResponse  # noqa: Y015

@@ -65,6 +65,16 @@ class EnrollmentServiceStub(object):
                 request_serializer=speakerd_dot_v1_dot_enrollment__pb2.DeleteSpeakerRequest.SerializeToString,
                 response_deserializer=speakerd_dot_v1_dot_enrollment__pb2.DeleteSpeakerResponse.FromString,
                 _registered_method=True)
+        self.OptOutSpeaker = channel.unary_unary(
+                '/speakerd.v1.EnrollmentService/OptOutSpeaker',
+                request_serializer=speakerd_dot_v1_dot_enrollment__pb2.OptOutSpeakerRequest.SerializeToString,
+                response_deserializer=speakerd_dot_v1_dot_enrollment__pb2.OptOutSpeakerResponse.FromString,
+                _registered_method=True)
+        self.AllowSpeaker = channel.unary_unary(
+                '/speakerd.v1.EnrollmentService/AllowSpeaker',
+                request_serializer=speakerd_dot_v1_dot_enrollment__pb2.AllowSpeakerRequest.SerializeToString,
+                response_deserializer=speakerd_dot_v1_dot_enrollment__pb2.AllowSpeakerResponse.FromString,
+                _registered_method=True)
 
 
 class EnrollmentServiceServicer(object):
@@ -75,7 +85,7 @@ class EnrollmentServiceServicer(object):
         """Enrols while the person speaks and says how much is still needed. The grammar is written on
         StreamEnrollRequest.
         Ends with INVALID_ARGUMENT, NOT_FOUND (unknown model or domain), FAILED_PRECONDITION
-        (NOT_ENOUGH_SPEECH, MODEL_MISMATCH), RESOURCE_EXHAUSTED (no room, or STORE_FULL), UNAVAILABLE,
+        (NOT_ENOUGH_SPEECH, MODEL_MISMATCH, SPEAKER_OPTED_OUT), RESOURCE_EXHAUSTED (no room, or STORE_FULL), UNAVAILABLE,
         DEADLINE_EXCEEDED, DATA_LOSS (store damaged) or INTERNAL. Then nothing was stored, unless the
         client read no answers (CLIENT_NOT_READING) or the connection broke while `final` was sent:
         ask GetSpeaker.
@@ -121,8 +131,28 @@ class EnrollmentServiceServicer(object):
     def DeleteSpeaker(self, request, context):
         """Deletes a speaker and erases the voiceprint: after the reply no byte of it is in the
         database file, its write-ahead log or the search index.
-        Ends with INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS
-        or INTERNAL.
+        Ends with INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (SPEAKER_OPTED_OUT: the opt-out would
+        be forgotten), RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS or INTERNAL.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def OptOutSpeaker(self, request, context):
+        """Erases a speaker's voiceprint as DeleteSpeaker does, and the display name; from then on this id
+        is neither enrolled nor verified until AllowSpeaker. An id that is not known yet can opt out as
+        well. Opting out again changes nothing.
+        Ends with INVALID_ARGUMENT, NOT_FOUND (unknown domain), RESOURCE_EXHAUSTED (STORE_FULL),
+        UNAVAILABLE, DATA_LOSS or INTERNAL.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AllowSpeaker(self, request, context):
+        """Lifts an opt-out: the speaker is PENDING and can be enrolled anew.
+        Ends with INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (SPEAKER_NOT_OPTED_OUT),
+        RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS or INTERNAL. Then nothing was changed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -160,6 +190,16 @@ def add_EnrollmentServiceServicer_to_server(servicer, server):
                     servicer.DeleteSpeaker,
                     request_deserializer=speakerd_dot_v1_dot_enrollment__pb2.DeleteSpeakerRequest.FromString,
                     response_serializer=speakerd_dot_v1_dot_enrollment__pb2.DeleteSpeakerResponse.SerializeToString,
+            ),
+            'OptOutSpeaker': grpc.unary_unary_rpc_method_handler(
+                    servicer.OptOutSpeaker,
+                    request_deserializer=speakerd_dot_v1_dot_enrollment__pb2.OptOutSpeakerRequest.FromString,
+                    response_serializer=speakerd_dot_v1_dot_enrollment__pb2.OptOutSpeakerResponse.SerializeToString,
+            ),
+            'AllowSpeaker': grpc.unary_unary_rpc_method_handler(
+                    servicer.AllowSpeaker,
+                    request_deserializer=speakerd_dot_v1_dot_enrollment__pb2.AllowSpeakerRequest.FromString,
+                    response_serializer=speakerd_dot_v1_dot_enrollment__pb2.AllowSpeakerResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -325,6 +365,60 @@ class EnrollmentService(object):
             '/speakerd.v1.EnrollmentService/DeleteSpeaker',
             speakerd_dot_v1_dot_enrollment__pb2.DeleteSpeakerRequest.SerializeToString,
             speakerd_dot_v1_dot_enrollment__pb2.DeleteSpeakerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OptOutSpeaker(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/speakerd.v1.EnrollmentService/OptOutSpeaker',
+            speakerd_dot_v1_dot_enrollment__pb2.OptOutSpeakerRequest.SerializeToString,
+            speakerd_dot_v1_dot_enrollment__pb2.OptOutSpeakerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AllowSpeaker(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/speakerd.v1.EnrollmentService/AllowSpeaker',
+            speakerd_dot_v1_dot_enrollment__pb2.AllowSpeakerRequest.SerializeToString,
+            speakerd_dot_v1_dot_enrollment__pb2.AllowSpeakerResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,7 +37,7 @@ class EnrollmentServiceStub:
     """Enrols while the person speaks and says how much is still needed. The grammar is written on
     StreamEnrollRequest.
     Ends with INVALID_ARGUMENT, NOT_FOUND (unknown model or domain), FAILED_PRECONDITION
-    (NOT_ENOUGH_SPEECH, MODEL_MISMATCH), RESOURCE_EXHAUSTED (no room, or STORE_FULL), UNAVAILABLE,
+    (NOT_ENOUGH_SPEECH, MODEL_MISMATCH, SPEAKER_OPTED_OUT), RESOURCE_EXHAUSTED (no room, or STORE_FULL), UNAVAILABLE,
     DEADLINE_EXCEEDED, DATA_LOSS (store damaged) or INTERNAL. Then nothing was stored, unless the
     client read no answers (CLIENT_NOT_READING) or the connection broke while `final` was sent:
     ask GetSpeaker.
@@ -63,8 +63,20 @@ class EnrollmentServiceStub:
     DeleteSpeaker: _grpc.UnaryUnaryMultiCallable[_enrollment_pb2.DeleteSpeakerRequest, _enrollment_pb2.DeleteSpeakerResponse]
     """Deletes a speaker and erases the voiceprint: after the reply no byte of it is in the
     database file, its write-ahead log or the search index.
-    Ends with INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS
-    or INTERNAL.
+    Ends with INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (SPEAKER_OPTED_OUT: the opt-out would
+    be forgotten), RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS or INTERNAL.
+    """
+    OptOutSpeaker: _grpc.UnaryUnaryMultiCallable[_enrollment_pb2.OptOutSpeakerRequest, _enrollment_pb2.OptOutSpeakerResponse]
+    """Erases a speaker's voiceprint as DeleteSpeaker does, and the display name; from then on this id
+    is neither enrolled nor verified until AllowSpeaker. An id that is not known yet can opt out as
+    well. Opting out again changes nothing.
+    Ends with INVALID_ARGUMENT, NOT_FOUND (unknown domain), RESOURCE_EXHAUSTED (STORE_FULL),
+    UNAVAILABLE, DATA_LOSS or INTERNAL.
+    """
+    AllowSpeaker: _grpc.UnaryUnaryMultiCallable[_enrollment_pb2.AllowSpeakerRequest, _enrollment_pb2.AllowSpeakerResponse]
+    """Lifts an opt-out: the speaker is PENDING and can be enrolled anew.
+    Ends with INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (SPEAKER_NOT_OPTED_OUT),
+    RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS or INTERNAL. Then nothing was changed.
     """
 
 @_typing.type_check_only
@@ -76,7 +88,7 @@ class EnrollmentServiceAsyncStub(EnrollmentServiceStub):
     """Enrols while the person speaks and says how much is still needed. The grammar is written on
     StreamEnrollRequest.
     Ends with INVALID_ARGUMENT, NOT_FOUND (unknown model or domain), FAILED_PRECONDITION
-    (NOT_ENOUGH_SPEECH, MODEL_MISMATCH), RESOURCE_EXHAUSTED (no room, or STORE_FULL), UNAVAILABLE,
+    (NOT_ENOUGH_SPEECH, MODEL_MISMATCH, SPEAKER_OPTED_OUT), RESOURCE_EXHAUSTED (no room, or STORE_FULL), UNAVAILABLE,
     DEADLINE_EXCEEDED, DATA_LOSS (store damaged) or INTERNAL. Then nothing was stored, unless the
     client read no answers (CLIENT_NOT_READING) or the connection broke while `final` was sent:
     ask GetSpeaker.
@@ -102,8 +114,20 @@ class EnrollmentServiceAsyncStub(EnrollmentServiceStub):
     DeleteSpeaker: _aio.UnaryUnaryMultiCallable[_enrollment_pb2.DeleteSpeakerRequest, _enrollment_pb2.DeleteSpeakerResponse]  # type: ignore[assignment]
     """Deletes a speaker and erases the voiceprint: after the reply no byte of it is in the
     database file, its write-ahead log or the search index.
-    Ends with INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS
-    or INTERNAL.
+    Ends with INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (SPEAKER_OPTED_OUT: the opt-out would
+    be forgotten), RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS or INTERNAL.
+    """
+    OptOutSpeaker: _aio.UnaryUnaryMultiCallable[_enrollment_pb2.OptOutSpeakerRequest, _enrollment_pb2.OptOutSpeakerResponse]  # type: ignore[assignment]
+    """Erases a speaker's voiceprint as DeleteSpeaker does, and the display name; from then on this id
+    is neither enrolled nor verified until AllowSpeaker. An id that is not known yet can opt out as
+    well. Opting out again changes nothing.
+    Ends with INVALID_ARGUMENT, NOT_FOUND (unknown domain), RESOURCE_EXHAUSTED (STORE_FULL),
+    UNAVAILABLE, DATA_LOSS or INTERNAL.
+    """
+    AllowSpeaker: _aio.UnaryUnaryMultiCallable[_enrollment_pb2.AllowSpeakerRequest, _enrollment_pb2.AllowSpeakerResponse]  # type: ignore[assignment]
+    """Lifts an opt-out: the speaker is PENDING and can be enrolled anew.
+    Ends with INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (SPEAKER_NOT_OPTED_OUT),
+    RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS or INTERNAL. Then nothing was changed.
     """
 
 class EnrollmentServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -118,7 +142,7 @@ class EnrollmentServiceServicer(metaclass=_abc_1.ABCMeta):
         """Enrols while the person speaks and says how much is still needed. The grammar is written on
         StreamEnrollRequest.
         Ends with INVALID_ARGUMENT, NOT_FOUND (unknown model or domain), FAILED_PRECONDITION
-        (NOT_ENOUGH_SPEECH, MODEL_MISMATCH), RESOURCE_EXHAUSTED (no room, or STORE_FULL), UNAVAILABLE,
+        (NOT_ENOUGH_SPEECH, MODEL_MISMATCH, SPEAKER_OPTED_OUT), RESOURCE_EXHAUSTED (no room, or STORE_FULL), UNAVAILABLE,
         DEADLINE_EXCEEDED, DATA_LOSS (store damaged) or INTERNAL. Then nothing was stored, unless the
         client read no answers (CLIENT_NOT_READING) or the connection broke while `final` was sent:
         ask GetSpeaker.
@@ -174,8 +198,32 @@ class EnrollmentServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_enrollment_pb2.DeleteSpeakerResponse, _abc.Awaitable[_enrollment_pb2.DeleteSpeakerResponse]]:
         """Deletes a speaker and erases the voiceprint: after the reply no byte of it is in the
         database file, its write-ahead log or the search index.
-        Ends with INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS
-        or INTERNAL.
+        Ends with INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (SPEAKER_OPTED_OUT: the opt-out would
+        be forgotten), RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS or INTERNAL.
+        """
+
+    @_abc_1.abstractmethod
+    def OptOutSpeaker(
+        self,
+        request: _enrollment_pb2.OptOutSpeakerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_enrollment_pb2.OptOutSpeakerResponse, _abc.Awaitable[_enrollment_pb2.OptOutSpeakerResponse]]:
+        """Erases a speaker's voiceprint as DeleteSpeaker does, and the display name; from then on this id
+        is neither enrolled nor verified until AllowSpeaker. An id that is not known yet can opt out as
+        well. Opting out again changes nothing.
+        Ends with INVALID_ARGUMENT, NOT_FOUND (unknown domain), RESOURCE_EXHAUSTED (STORE_FULL),
+        UNAVAILABLE, DATA_LOSS or INTERNAL.
+        """
+
+    @_abc_1.abstractmethod
+    def AllowSpeaker(
+        self,
+        request: _enrollment_pb2.AllowSpeakerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_enrollment_pb2.AllowSpeakerResponse, _abc.Awaitable[_enrollment_pb2.AllowSpeakerResponse]]:
+        """Lifts an opt-out: the speaker is PENDING and can be enrolled anew.
+        Ends with INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (SPEAKER_NOT_OPTED_OUT),
+        RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS or INTERNAL. Then nothing was changed.
         """
 
 def add_EnrollmentServiceServicer_to_server(servicer: EnrollmentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

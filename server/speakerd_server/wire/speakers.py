@@ -1,0 +1,150 @@
+"""EnrollmentService, the part for those who administer speakers."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import unicodedata
+
+from speakerd.v1 import enrollment_pb2 as pb
+from speakerd.v1 import enrollment_pb2_grpc
+
+from speakerd_server import metrics
+from speakerd_server.calls.serving import Serving
+from speakerd_server.errors import FieldInvalid, PageTokenInvalid
+from speakerd_server.store.ids import check_speaker_id
+from speakerd_server.wire import convert, edge
+
+MAXIMUM_NAME = 256
+MAXIMUM_PAGE = 1000
+DEFAULT_PAGE = 100
+
+
+class SpeakerAdministration(enrollment_pb2_grpc.EnrollmentServiceServicer):
+    """Translates between the wire and the store."""
+
+    def __init__(self, serving: Serving) -> None:
+        self._serving = serving
+
+    async def GetSpeaker(  # noqa: N802
+        self, request: pb.GetSpeakerRequest, context: edge.Context
+    ) -> pb.GetSpeakerResponse:
+        """Give one speaker."""
+        return await edge.answered(context, "GetSpeaker", lambda _: self._get(request))
+
+    async def _get(self, request: pb.GetSpeakerRequest) -> pb.GetSpeakerResponse:
+        domain, speaker_id = self._named(request)
+        speaker = await self._serving.enrolments.speaker(domain, speaker_id)
+        return pb.GetSpeakerResponse(speaker=convert.speaker(speaker))
+
+    async def ListSpeakers(  # noqa: N802
+        self, request: pb.ListSpeakersRequest, context: edge.Context
+    ) -> pb.ListSpeakersResponse:
+        """List a page of speakers."""
+        return await edge.answered(context, "ListSpeakers", lambda _: self._list(request))
+
+    async def _list(self, request: pb.ListSpeakersRequest) -> pb.ListSpeakersResponse:
+        domain = self._serving.domain(request.domain)
+        size = request.page_size or DEFAULT_PAGE
+        if not 1 <= size <= MAXIMUM_PAGE:
+            raise FieldInvalid("page_size", f"{size} is not between 1 and {MAXIMUM_PAGE}")
+        after = _token_read(request.page_token)
+        found = await self._serving.enrolments.speakers(domain, after, size + 1)
+        page = found[:size]
+        more = len(found) > size
+        return pb.ListSpeakersResponse(
+            speakers=[convert.speaker(one) for one in page],
+            next_page_token=_token(page[-1].speaker_id) if more else "",
+        )
+
+    async def UpdateSpeaker(  # noqa: N802
+        self, request: pb.UpdateSpeakerRequest, context: edge.Context
+    ) -> pb.UpdateSpeakerResponse:
+        """Change a speaker's name, remove recordings."""
+        return await edge.answered(context, "UpdateSpeaker", lambda _: self._update(request))
+
+    async def _update(self, request: pb.UpdateSpeakerRequest) -> pb.UpdateSpeakerResponse:
+        domain, speaker_id = self._named(request)
+        name = request.display_name if request.HasField("display_name") else None
+        check_display_name(name)
+        removed = tuple(request.remove_recording_ids)
+        speaker = await self._serving.enrolments.update(domain, speaker_id, name, removed)
+        metrics.ERASURES.inc(len(set(removed)))
+        return pb.UpdateSpeakerResponse(speaker=convert.speaker(speaker))
+
+    async def DeleteSpeaker(  # noqa: N802
+        self, request: pb.DeleteSpeakerRequest, context: edge.Context
+    ) -> pb.DeleteSpeakerResponse:
+        """Delete a speaker and erase the voiceprint."""
+        return await edge.answered(context, "DeleteSpeaker", lambda _: self._delete(request))
+
+    async def _delete(self, request: pb.DeleteSpeakerRequest) -> pb.DeleteSpeakerResponse:
+        domain, speaker_id = self._named(request)
+        erased = await self._serving.enrolments.delete(domain, speaker_id)
+        metrics.ERASURES.inc(erased)
+        return pb.DeleteSpeakerResponse(recordings_erased=erased)
+
+    async def OptOutSpeaker(  # noqa: N802
+        self, request: pb.OptOutSpeakerRequest, context: edge.Context
+    ) -> pb.OptOutSpeakerResponse:
+        """Erase a voiceprint and refuse the speaker until AllowSpeaker."""
+        return await edge.answered(context, "OptOutSpeaker", lambda _: self._opt_out(request))
+
+    async def _opt_out(self, request: pb.OptOutSpeakerRequest) -> pb.OptOutSpeakerResponse:
+        domain, speaker_id = self._named(request)
+        opted_out = await self._serving.enrolments.opt_out(domain, speaker_id)
+        metrics.ERASURES.inc(opted_out.recordings_erased)
+        return pb.OptOutSpeakerResponse(
+            speaker=convert.speaker(opted_out.speaker),
+            recordings_erased=opted_out.recordings_erased,
+        )
+
+    async def AllowSpeaker(  # noqa: N802
+        self, request: pb.AllowSpeakerRequest, context: edge.Context
+    ) -> pb.AllowSpeakerResponse:
+        """Lift an opt-out."""
+        return await edge.answered(context, "AllowSpeaker", lambda _: self._allow(request))
+
+    async def _allow(self, request: pb.AllowSpeakerRequest) -> pb.AllowSpeakerResponse:
+        domain, speaker_id = self._named(request)
+        speaker = await self._serving.enrolments.allow(domain, speaker_id)
+        return pb.AllowSpeakerResponse(speaker=convert.speaker(speaker))
+
+    def _named(
+        self,
+        request: pb.GetSpeakerRequest
+        | pb.UpdateSpeakerRequest
+        | pb.DeleteSpeakerRequest
+        | pb.OptOutSpeakerRequest
+        | pb.AllowSpeakerRequest,
+    ) -> tuple[str, str]:
+        check_speaker_id(request.speaker_id)
+        return self._serving.domain(request.domain), request.speaker_id
+
+
+def check_display_name(name: str | None) -> None:
+    """Refuse a display name that is too long, or no plain text, by FieldInvalid."""
+    if name is None:
+        return
+    if len(name) > MAXIMUM_NAME:
+        problem = f"has {len(name)} characters, at most {MAXIMUM_NAME} can be"
+        raise FieldInvalid("display_name", problem)
+    if any(unicodedata.category(character).startswith("C") for character in name):
+        raise FieldInvalid("display_name", "has a control character")
+
+
+def _token(speaker_id: str) -> str:
+    return base64.urlsafe_b64encode(b"1:" + speaker_id.encode()).decode()
+
+
+def _token_read(token: str) -> str | None:
+    if not token:
+        return None
+    try:
+        plain = base64.b64decode(token.encode(), altchars=b"-_", validate=True).decode()
+    except (binascii.Error, UnicodeError):
+        raise PageTokenInvalid from None
+    version, separator, speaker_id = plain.partition(":")
+    if (version, separator) != ("1", ":") or not speaker_id:
+        raise PageTokenInvalid
+    return speaker_id
