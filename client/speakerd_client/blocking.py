@@ -223,6 +223,8 @@ class Client:
     get_speaker = _method(AsyncClient.get_speaker)
     update_speaker = _method(AsyncClient.update_speaker)
     delete_speaker = _method(AsyncClient.delete_speaker)
+    opt_out = _method(AsyncClient.opt_out)
+    allow = _method(AsyncClient.allow)
     server_info = _method(AsyncClient.server_info)
     list_models = _method(AsyncClient.list_models)
     load_model = _method(AsyncClient.load_model)

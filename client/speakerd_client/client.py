@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Any, Self, Unpack
 from weakref import WeakSet
@@ -18,13 +18,13 @@ from speakerd.v1 import (
     verification_pb2_grpc,
 )
 
-from speakerd_client import administration, convert, extracting
+from speakerd_client import administration, convert, extracting, speakers
 from speakerd_client.audio import AudioFormat
 from speakerd_client.calls import EnrollmentCall, StreamCall, VerificationCall, exchange
 from speakerd_client.checks import require, require_address
 from speakerd_client.ending import task_is_cancelled
 from speakerd_client.errors import CallEnded
-from speakerd_client.records import Enrollment, EnrollmentProgress, Speaker
+from speakerd_client.records import Enrollment, EnrollmentProgress
 from speakerd_client.requests import (
     MESSAGE_LIMIT_BYTES,
     CompareOptions,
@@ -198,52 +198,12 @@ class AsyncClient:
             async for update in exchange(call, source):
                 yield update
 
-    async def get_speaker(self, speaker_id: str, *, domain: str = "") -> Speaker:
-        """Give one speaker with all recordings."""
-        with sendable():
-            request = enrollment_pb2.GetSpeakerRequest(domain=domain, speaker_id=speaker_id)
-        return convert.speaker((await self._unary(self._enrollment.GetSpeaker, request)).speaker)
-
-    async def list_speakers(
-        self, *, domain: str = "", page_size: int = 100
-    ) -> AsyncIterator[Speaker]:
-        """Give the speakers of a domain by id, asking for pages as they are needed."""
-        with sendable():
-            request = enrollment_pb2.ListSpeakersRequest(domain=domain, page_size=page_size)
-        while True:
-            page = await self._unary(self._enrollment.ListSpeakers, request)
-            for each in page.speakers:
-                yield convert.speaker(each)
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
-
-    async def update_speaker(
-        self,
-        speaker_id: str,
-        *,
-        domain: str = "",
-        display_name: str | None = None,
-        remove_recording_ids: Sequence[str] = (),
-    ) -> Speaker:
-        """Change a speaker's name, erase recordings; give the speaker as it is then."""
-        with sendable():
-            request = enrollment_pb2.UpdateSpeakerRequest(
-                domain=domain,
-                speaker_id=speaker_id,
-                display_name=display_name,
-                remove_recording_ids=remove_recording_ids,
-            )
-        response = await self._unary(self._enrollment.UpdateSpeaker, request)
-        return convert.speaker(response.speaker)
-
-    async def delete_speaker(self, speaker_id: str, *, domain: str = "") -> int:
-        """Delete a speaker and erase the voiceprint; give the number of recordings erased."""
-        with sendable():
-            request = enrollment_pb2.DeleteSpeakerRequest(domain=domain, speaker_id=speaker_id)
-        response = await self._unary(self._enrollment.DeleteSpeaker, request)
-        erased: int = response.recordings_erased
-        return erased
+    get_speaker = speakers.get_speaker
+    list_speakers = speakers.list_speakers
+    update_speaker = speakers.update_speaker
+    delete_speaker = speakers.delete_speaker
+    opt_out = speakers.opt_out
+    allow = speakers.allow
 
     server_info = administration.server_info
     list_models = administration.list_models

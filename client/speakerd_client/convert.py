@@ -200,6 +200,7 @@ def speaker(message: enrollment_pb2.Speaker) -> records.Speaker:
             for each in message.recordings
         ),
         net_speech_s=seconds(message.net_speech),
+        opted_out=moment(message.opt_out_time) if message.HasField("opt_out_time") else None,
     )
 
 

@@ -78,7 +78,7 @@ class Speaker:
     domain: str
     """Where the speaker belongs."""
     state: SpeakerState
-    """PENDING without recordings, else ENROLLED."""
+    """OPTED_OUT, else PENDING without recordings, else ENROLLED."""
     display_name: str
     """For people; may be empty."""
     created: datetime
@@ -91,6 +91,8 @@ class Speaker:
     """Oldest first."""
     net_speech_s: float
     """Sum over the recordings."""
+    opted_out: datetime | None = None
+    """When the person opted out; None: did not."""
 
 
 @dataclass(frozen=True, slots=True)

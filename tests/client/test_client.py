@@ -206,6 +206,22 @@ async def test_speakers_are_listed_over_pages_and_changed(client: AsyncClient) -
         await client.delete_speaker(name, domain="other")
 
 
+async def test_who_opts_out_is_refused_by_name_until_allowed(client: AsyncClient) -> None:
+    await client.enroll("sdk-out", ENROL)
+    assert await client.opt_out("sdk-out") == 1
+    speaker = await client.get_speaker("sdk-out")
+    assert (speaker.state, speaker.recordings) == (SpeakerState.OPTED_OUT, ())
+    assert speaker.opted_out is not None
+    assert speaker.opted_out.tzinfo is not None
+    assert (await client.verify("sdk-out", CALL)).decision is Decision.SPEAKER_OPTED_OUT
+    with pytest.raises(NotPossible) as refused:
+        await client.enroll("sdk-out", ENROL)
+    assert refused.value.reason == "SPEAKER_OPTED_OUT"
+    allowed = await client.allow("sdk-out")
+    assert (allowed.state, allowed.opted_out) == (SpeakerState.PENDING, None)
+    assert await client.delete_speaker("sdk-out") == 0
+
+
 async def test_a_daemon_tells_what_it_is(client: AsyncClient) -> None:
     info = await client.server_info()
     assert info.version

@@ -151,6 +151,8 @@ def speaker_text(speaker: Speaker) -> str:
         ("created", time_text(speaker.created)),
         ("updated", time_text(speaker.updated)),
     ]
+    if speaker.opted_out is not None:
+        facts.append(("opted out", time_text(speaker.opted_out)))
     rows = [("RECORDING", "CREATED", "SPEECH", "WINDOWS", "CONSISTENCY")]
     rows += [
         (

@@ -10,9 +10,12 @@ import typer
 from speakerd_client.blocking import Client
 from speakerd_client.cli import options, render
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, show, delete speakers.")
+app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="List, show, delete speakers; keep some out."
+)
 
 SpeakerId = Annotated[str, typer.Argument(metavar="ID", help="Id of the speaker.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
 @app.command("list")
@@ -49,20 +52,64 @@ def delete(
     speaker_id: SpeakerId,
     address: options.Address = options.ADDRESS,
     domain: options.Domain = "",
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
     in_json: options.Json = False,
 ) -> int:
     """Delete a speaker and erase the voiceprint; exits with 1 when you say no."""
-    if not yes:
-        if not sys.stdin.isatty():
-            render.complain("nobody to ask on standard input; say --yes to delete")
-            return render.FAILED
-        if not typer.confirm(f"Erase the voiceprint of {speaker_id!r} for good?", err=True):
-            return 1
+    if refused := _refused(f"Erase the voiceprint of {speaker_id!r} for good?", "delete", yes=yes):
+        return refused
     with Client(address) as client:
         erased = client.delete_speaker(speaker_id, domain=domain)
+    _say_erased("DELETED", speaker_id, erased, in_json=in_json)
+    return 0
+
+
+@app.command("opt-out")
+def opt_out(
+    speaker_id: SpeakerId,
+    address: options.Address = options.ADDRESS,
+    domain: options.Domain = "",
+    yes: Yes = False,
+    in_json: options.Json = False,
+) -> int:
+    """Erase a voiceprint and refuse the speaker until `allow`; exits with 1 when you say no."""
+    question = f"Erase the voiceprint of {speaker_id!r} for good, and refuse to enrol it again?"
+    if refused := _refused(question, "opt out", yes=yes):
+        return refused
+    with Client(address) as client:
+        erased = client.opt_out(speaker_id, domain=domain)
+    _say_erased("OPTED_OUT", speaker_id, erased, in_json=in_json)
+    return 0
+
+
+@app.command()
+def allow(
+    speaker_id: SpeakerId,
+    address: options.Address = options.ADDRESS,
+    domain: options.Domain = "",
+    in_json: options.Json = False,
+) -> int:
+    """Lift an opt-out, so that the speaker can be enrolled again."""
+    with Client(address) as client:
+        speaker = client.allow(speaker_id, domain=domain)
+    text = f"{speaker.state.name}  {speaker_id}"
+    render.say(render.as_json(speaker) if in_json else render.printable(text))
+    return 0
+
+
+def _refused(question: str, verb: str, *, yes: bool) -> int:
+    """Ask a person; give the exit code where the answer is no, or nobody is there, else 0."""
+    if yes:
+        return 0
+    if not sys.stdin.isatty():
+        render.complain(f"nobody to ask on standard input; say --yes to {verb}")
+        return render.FAILED
+    return 0 if typer.confirm(question, err=True) else 1
+
+
+def _say_erased(word: str, speaker_id: str, erased: int, *, in_json: bool) -> None:
     if in_json:
         render.say(render.as_json({"speaker_id": speaker_id, "recordings_erased": erased}))
-    else:
-        render.say(f"DELETED  {speaker_id}  {erased} recording{'s' * (erased != 1)} erased")
-    return 0
+        return
+    text = f"{word}  {speaker_id}  {erased} recording{'s' * (erased != 1)} erased"
+    render.say(render.printable(text))
