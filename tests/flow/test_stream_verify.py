@@ -272,7 +272,7 @@ def test_compare_knows_same_from_different(stubs: wire.Stubs) -> None:
 
 def test_an_rpc_that_is_not_built_yet_is_unimplemented(daemon: Daemon) -> None:
     with grpc.insecure_channel(daemon.address) as channel:
-        call: Any = channel.unary_unary("/speakerd.v1.EnrollmentService/OptOutSpeaker")
+        call: Any = channel.unary_unary("/speakerd.v1.EnrollmentService/ExportVoiceprints")
         with pytest.raises(grpc.RpcError) as failed:
             call(b"")
     assert wire.refusal(failed.value).code == grpc.StatusCode.UNIMPLEMENTED
