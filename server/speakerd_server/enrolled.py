@@ -72,6 +72,24 @@ class Speaker:
     """Oldest first."""
     opted_out_unix_s: float | None = None
     """When the person opted out; None: did not."""
+    groups: tuple[str, ...] = field(default=())
+    """The groups of the domain it is a member of, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A named set of speakers of one domain: a household, a watchlist."""
+
+    domain: str
+    """Nothing crosses it."""
+    name: str
+    """1 to 64 letters, digits, '.', '_' and '-'."""
+    speaker_ids: tuple[str, ...]
+    """The members, in code point order."""
+    created_unix_s: float
+    """When it was made, seconds since 1970 UTC."""
+    updated_unix_s: float
+    """Last change of its members by UpdateGroup."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,12 +10,13 @@ SpeakerdError
 │   ├── SamplesPerChunkInvalid  PolicyInvalid  ScaleUnavailable  SequentialUnavailable
 │   ├── TensorInvalid  BatchSizeInvalid  InferenceUnsupported
 │   ├── HttpInvalid  BodyInvalid  BodyTooLarge
-│   └── SpeakerIdInvalid  PageTokenInvalid  FieldInvalid
-├── NotFound                     ModelUnknown  DomainUnknown  SpeakerUnknown  RecordingUnknown
-│                                PathUnknown  MethodUnsupported
+│   └── SpeakerIdInvalid  GroupNameInvalid  PageTokenInvalid  FieldInvalid
+├── NotFound                     ModelUnknown  DomainUnknown  SpeakerUnknown  GroupUnknown
+│                                RecordingUnknown  PathUnknown  MethodUnsupported
 ├── NotPossible                  ModelMismatch  NotEnoughSpeech  TooManyRecordings
 │                                PoorAudio  DifferentSpeaker  MultipleSpeakers
 │                                SpeakerOptedOut  SpeakerNotOptedOut
+│                                GroupExists  TooManyGroups  TooManyMembers
 │                                ModelRefused  ModelIsDefault
 ├── Exhausted                    TooManyStreams  TooManyCalls  EngineBusy  EngineQueueFull  GateBusy
 │                                StoreFull  StoreBusy  ModelsBusy
@@ -397,6 +398,20 @@ class SpeakerIdInvalid(InvalidInput):
         )
 
 
+class GroupNameInvalid(InvalidInput):
+    """A name of a group has a form that is not allowed."""
+
+    reason = "GROUP_NAME_INVALID"
+    field = "name"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(
+            f"{name[:80]!r} cannot be the name of a group; use 1 to 64 letters, digits, '.', '_'"
+            " and '-', the first a letter or digit"
+        )
+
+
 class PageTokenInvalid(InvalidInput):
     """A page token was not made by this daemon."""
 
@@ -404,7 +419,7 @@ class PageTokenInvalid(InvalidInput):
     field = "page_token"
 
     def __init__(self) -> None:
-        super().__init__("page_token is not one that ListSpeakers gave; leave it empty to start")
+        super().__init__("page_token is not one that this list gave; leave it empty to start")
 
 
 class FieldInvalid(InvalidInput):
@@ -546,6 +561,20 @@ class SpeakerUnknown(NotFound):
         super().__init__(f"no speaker {speaker_id!r} is in domain {domain!r}")
 
 
+class GroupUnknown(NotFound):
+    """No such group is in the domain."""
+
+    reason = "GROUP_UNKNOWN"
+    field = "group"
+
+    def __init__(self, domain: str, name: str) -> None:
+        self.domain, self.name = domain, name
+        super().__init__(
+            f"no group {name!r} is in domain {domain!r}; ListGroups tells which are, CreateGroup"
+            " makes one"
+        )
+
+
 class RecordingUnknown(NotFound):
     """The speaker has no such recording."""
 
@@ -665,6 +694,48 @@ class TooManyRecordings(NotPossible):
         super().__init__(
             f"speaker {speaker_id!r} has {limit} recordings, the most; remove some with"
             " UpdateSpeaker first (nothing was stored)"
+        )
+
+
+class GroupExists(NotPossible):
+    """A group of that name is there already."""
+
+    reason = "GROUP_EXISTS"
+    field = "name"
+
+    def __init__(self, domain: str, name: str) -> None:
+        self.domain, self.name = domain, name
+        super().__init__(
+            f"domain {domain!r} has a group {name!r} already; add to it with UpdateGroup, or choose"
+            " another name (nothing was changed)"
+        )
+
+
+class TooManyGroups(NotPossible):
+    """A domain has as many groups as it may."""
+
+    reason = "TOO_MANY_GROUPS"
+    field = "name"
+
+    def __init__(self, domain: str, limit: int) -> None:
+        self.domain, self.limit = domain, limit
+        super().__init__(
+            f"domain {domain!r} has {limit} groups, the most; delete some with DeleteGroup first"
+            " (nothing was changed)"
+        )
+
+
+class TooManyMembers(NotPossible):
+    """A group would have more members than one may."""
+
+    reason = "TOO_MANY_MEMBERS"
+    field = "add_speaker_ids"
+
+    def __init__(self, name: str, limit: int) -> None:
+        self.name, self.limit = name, limit
+        super().__init__(
+            f"group {name!r} would have more than {limit} members, the most; use whole_domain for"
+            " more people, or several groups (nothing was changed)"
         )
 
 

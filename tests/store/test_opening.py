@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from speakerd_server.errors import StoreCorrupt, StoreUnusable
 from speakerd_server.store.enrolment import EnrolmentStore, StoreSettings
+from speakerd_server.store.opening import SCHEMA_VERSION
 from speakerd_server.values import Band, SpeakerState
 from support import store_process
 from support.disk import mounted
@@ -117,7 +118,7 @@ def test_a_database_of_another_program_is_left_alone(store_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ("PRAGMA user_version = 4", "version 4 and this speakerd knows 3"),
+        ("PRAGMA user_version = 99", f"version 99 and this speakerd knows {SCHEMA_VERSION}"),
         ("PRAGMA application_id = 7", "another program"),
         ("PRAGMA journal_mode = DELETE; PRAGMA page_size = 4096; VACUUM", "page_size is 4096"),
         ("PRAGMA journal_mode = DELETE; PRAGMA auto_vacuum = FULL; VACUUM", "auto_vacuum is 1"),
@@ -181,8 +182,16 @@ def test_a_file_that_was_cut_is_named(filled: Path, left_bytes: int) -> None:
         EnrolmentStore(StoreSettings(filled), [DOMAIN])
 
 
+def as_version_3(path: Path) -> None:
+    """Make the file what was written before there were groups."""
+    with another_program(path) as connection:
+        connection.executescript("DROP TABLE members; DROP TABLE speaker_groups;")
+        connection.execute("PRAGMA user_version = 3")
+
+
 def as_version_2(path: Path) -> None:
     """Make the file what was written before speakers could opt out."""
+    as_version_3(path)
     with another_program(path) as connection:
         connection.execute("ALTER TABLE speakers DROP COLUMN opted_out_unix_s")
         connection.execute("PRAGMA user_version = 2")
@@ -207,7 +216,7 @@ def test_a_file_of_the_first_version_is_brought_to_this_one(filled: Path) -> Non
     store.enrol(DOMAIN, "7", replace(recording(70), band=Band.NARROW))
     store.close()
     with another_program(filled) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (3,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
     again = EnrolmentStore(StoreSettings(filled), [DOMAIN])
     assert [one.band for one in again.speaker(DOMAIN, "7").recordings] == [None, Band.NARROW]
     voiceprint = again.voiceprint(DOMAIN, "7", recording(7).model)
@@ -226,6 +235,18 @@ def test_a_file_of_the_second_version_gets_opt_outs(filled: Path) -> None:
     assert again.count() == 40
     assert again.state(DOMAIN, "7") is SpeakerState.OPTED_OUT
     assert again.state(DOMAIN, "8") is SpeakerState.ENROLLED
+    again.close()
+
+
+def test_a_file_of_the_third_version_gets_groups(filled: Path) -> None:
+    as_version_3(filled)
+    store = EnrolmentStore(StoreSettings(filled), [DOMAIN])
+    assert store.speaker(DOMAIN, "7").groups == ()
+    store.groups.create(DOMAIN, "fraud")
+    store.groups.update(DOMAIN, "fraud", ["7"], [])
+    store.close()
+    again = EnrolmentStore(StoreSettings(filled), [DOMAIN])
+    assert (again.count(), again.speaker(DOMAIN, "7").groups) == (40, ("fraud",))
     again.close()
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from speakerd_server.enrolled import NewRecording, Speaker, Voiceprint
+from speakerd_server.enrolled import Group, NewRecording, Speaker, Voiceprint
 from speakerd_server.errors import StoreBusy
 from speakerd_server.store.answers import Enrolled, OptedOut, SearchResult
 from speakerd_server.values import ModelIdentity, SpeakerState
@@ -37,16 +37,24 @@ class Enrolments(Protocol):
     async def state(self, domain: str, speaker_id: str) -> SpeakerState | None:
         """Give where a speaker stands; None: unknown."""
 
-    async def enrolled(self, domain: str, model: ModelIdentity) -> int:
-        """Give the number of voiceprints that a search would compare."""
+    async def enrolled(self, domain: str, model: ModelIdentity, group: str | None = None) -> int:
+        """Give the number of voiceprints that a search would compare; raises GroupUnknown."""
 
     async def count(self) -> int:
         """Give the number of speakers in the domains of the settings."""
 
     async def search(
-        self, domain: str, model: ModelIdentity, embedding: NDArray[np.floating], top_k: int
+        self,
+        domain: str,
+        model: ModelIdentity,
+        embedding: NDArray[np.floating],
+        top_k: int,
+        group: str | None = None,
     ) -> SearchResult:
-        """Give the top_k speakers enrolled with this model most alike to a float[dim]."""
+        """Give the top_k speakers enrolled with this model most alike to a float[dim].
+
+        With a group, among its members; raises GroupUnknown.
+        """
 
     async def enrol(
         self, domain: str, speaker_id: str, recording: NewRecording, display_name: str | None
@@ -76,6 +84,23 @@ class Enrolments(Protocol):
 
     async def speakers(self, domain: str, after: str | None, limit: int) -> list[Speaker]:
         """Give at most `limit` speakers with an id beyond `after`, in code point order."""
+
+    async def create_group(self, domain: str, name: str) -> Group:
+        """Make an empty group."""
+
+    async def update_group(
+        self, domain: str, name: str, added: Collection[str], removed: Collection[str]
+    ) -> Group:
+        """Add speakers to a group and remove members."""
+
+    async def delete_group(self, domain: str, name: str) -> int:
+        """Remove a group, whose members stay enrolled; give their number."""
+
+    async def group(self, domain: str, name: str) -> Group:
+        """Give one group with its members; raises GroupUnknown."""
+
+    async def groups(self, domain: str, after: str | None, limit: int) -> Sequence[Group]:
+        """Give at most `limit` groups with a name beyond `after`, in code point order."""
 
     async def close(self) -> None:
         """Finish the changes that were begun and let go of the store."""
@@ -108,21 +133,26 @@ class LocalEnrolments:
         """See Enrolments."""
         return self._store.state(domain, speaker_id)
 
-    async def enrolled(self, domain: str, model: ModelIdentity) -> int:
+    async def enrolled(self, domain: str, model: ModelIdentity, group: str | None = None) -> int:
         """See Enrolments."""
-        return self._store.enrolled(domain, model)
+        return self._store.enrolled(domain, model, group)
 
     async def count(self) -> int:
         """See Enrolments."""
         return self._store.count()
 
     async def search(
-        self, domain: str, model: ModelIdentity, embedding: NDArray[np.floating], top_k: int
+        self,
+        domain: str,
+        model: ModelIdentity,
+        embedding: NDArray[np.floating],
+        top_k: int,
+        group: str | None = None,
     ) -> SearchResult:
         """See Enrolments."""
+        arguments = (domain, model, embedding, top_k, group)
         loop = asyncio.get_running_loop()
-        search = self._store.search
-        return await loop.run_in_executor(self._searcher, search, domain, model, embedding, top_k)
+        return await loop.run_in_executor(self._searcher, self._store.search, *arguments)
 
     async def enrol(
         self, domain: str, speaker_id: str, recording: NewRecording, display_name: str | None
@@ -163,6 +193,28 @@ class LocalEnrolments:
     async def speakers(self, domain: str, after: str | None, limit: int) -> list[Speaker]:
         """See Enrolments."""
         return await self._read(lambda: self._store.speakers(domain, after, limit))
+
+    async def create_group(self, domain: str, name: str) -> Group:
+        """See Enrolments."""
+        return await self._change(lambda: self._store.groups.create(domain, name))
+
+    async def update_group(
+        self, domain: str, name: str, added: Collection[str], removed: Collection[str]
+    ) -> Group:
+        """See Enrolments."""
+        return await self._change(lambda: self._store.groups.update(domain, name, added, removed))
+
+    async def delete_group(self, domain: str, name: str) -> int:
+        """See Enrolments."""
+        return await self._change(lambda: self._store.groups.delete(domain, name))
+
+    async def group(self, domain: str, name: str) -> Group:
+        """See Enrolments."""
+        return await self._read(lambda: self._store.groups.group(domain, name))
+
+    async def groups(self, domain: str, after: str | None, limit: int) -> Sequence[Group]:
+        """See Enrolments."""
+        return await self._read(lambda: self._store.groups.groups(domain, after, limit))
 
     async def close(self) -> None:
         """See Enrolments."""

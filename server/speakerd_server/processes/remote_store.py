@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speakerd_server.calls.finishing import finished
-from speakerd_server.enrolled import NewRecording, Speaker, Voiceprint
+from speakerd_server.enrolled import Group, NewRecording, Speaker, Voiceprint
 from speakerd_server.errors import StoreBusy, StoreInterrupted, StoreUnavailable
 from speakerd_server.processes.link import Link, LinkLost
 from speakerd_server.processes.store_port import CHANGES, Forget, StoreCall
@@ -76,19 +76,24 @@ class RemoteEnrolments:
         state: SpeakerState | None = await self._ask("state", domain, speaker_id)
         return state
 
-    async def enrolled(self, domain: str, model: ModelIdentity) -> int:
+    async def enrolled(self, domain: str, model: ModelIdentity, group: str | None = None) -> int:
         """See Enrolments."""
-        return int(await self._ask("enrolled", domain, model))
+        return int(await self._ask("enrolled", domain, model, group))
 
     async def count(self) -> int:
         """See Enrolments."""
         return int(await self._ask("count"))
 
     async def search(
-        self, domain: str, model: ModelIdentity, embedding: NDArray[np.floating], top_k: int
+        self,
+        domain: str,
+        model: ModelIdentity,
+        embedding: NDArray[np.floating],
+        top_k: int,
+        group: str | None = None,
     ) -> SearchResult:
         """See Enrolments."""
-        found: SearchResult = await self._ask("search", domain, model, embedding, top_k)
+        found: SearchResult = await self._ask("search", domain, model, embedding, top_k, group)
         return found
 
     async def enrol(
@@ -136,6 +141,33 @@ class RemoteEnrolments:
         """See Enrolments."""
         speakers: list[Speaker] = await self._ask_disk("speakers", domain, after, limit)
         return speakers
+
+    async def create_group(self, domain: str, name: str) -> Group:
+        """See Enrolments."""
+        group: Group = await finished(self._ask_disk("create_group", domain, name))
+        return group
+
+    async def update_group(
+        self, domain: str, name: str, added: Collection[str], removed: Collection[str]
+    ) -> Group:
+        """See Enrolments."""
+        change = self._ask_disk("update_group", domain, name, tuple(added), tuple(removed))
+        group: Group = await finished(change)
+        return group
+
+    async def delete_group(self, domain: str, name: str) -> int:
+        """See Enrolments."""
+        return int(await finished(self._ask_disk("delete_group", domain, name)))
+
+    async def group(self, domain: str, name: str) -> Group:
+        """See Enrolments."""
+        group: Group = await self._ask_disk("group", domain, name)
+        return group
+
+    async def groups(self, domain: str, after: str | None, limit: int) -> Sequence[Group]:
+        """See Enrolments."""
+        groups: Sequence[Group] = await self._ask_disk("groups", domain, after, limit)
+        return groups
 
     async def close(self) -> None:
         """Let go of the store's process."""

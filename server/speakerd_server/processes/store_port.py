@@ -15,8 +15,11 @@ from speakerd_server.processes.link import Link, LinkLost
 
 _log = logging.getLogger(__name__)
 
-READS = ("voiceprint", "state", "enrolled", "count", "search", "speaker", "speakers")
-CHANGES = ("enrol", "update", "delete", "opt_out", "allow")
+READS_OF_SPEAKERS = ("voiceprint", "state", "enrolled", "count", "search", "speaker", "speakers")
+READS = (*READS_OF_SPEAKERS, "group", "groups")
+CHANGES_OF_SPEAKERS = ("enrol", "update", "delete", "opt_out", "allow")
+CHANGES_OF_GROUPS = ("create_group", "update_group", "delete_group")
+CHANGES = CHANGES_OF_SPEAKERS + CHANGES_OF_GROUPS
 _PATIENCE_S = 5.0
 
 
@@ -27,7 +30,7 @@ class StoreCall:
     method: str
     """One of READS and CHANGES."""
     arguments: tuple[Any, ...]
-    """As the method takes them; of a change, the first two are domain and speaker id."""
+    """As the method takes them; of a speaker's change, the first two are domain and speaker id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +79,12 @@ class StorePort:
         return await getattr(self._enrolments, call.method)(*call.arguments)
 
     async def _change(self, call: StoreCall) -> Any:
+        change = getattr(self._enrolments, call.method)(*call.arguments)
+        if call.method in CHANGES_OF_GROUPS:
+            return await change  # of which no other process keeps anything
         domain, speaker_id, *_ = call.arguments
         try:
-            result = await getattr(self._enrolments, call.method)(*call.arguments)
+            result = await change
         except StoreBusy:
             raise  # it was not begun
         except Exception:

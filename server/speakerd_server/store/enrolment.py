@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from speakerd_server.errors import (
 )
 from speakerd_server.store.answers import Enrolled, OptedOut, SearchResult
 from speakerd_server.store.faiss_index import VoiceprintIndex
+from speakerd_server.store.groups import GroupAdministration
 from speakerd_server.store.ids import check_name, check_speaker_id, encodable
 from speakerd_server.store.sqlite import SqliteRecord
 from speakerd_server.store.voiceprint import (
@@ -68,6 +68,7 @@ class EnrolmentStore:
         except BaseException:
             self.record.close()
             raise
+        self.groups = GroupAdministration(self.record, self.index, self._record_lock)
 
     def _read(self) -> VoiceprintIndex:
         index, not_served = VoiceprintIndex(self._domains), 0
@@ -76,16 +77,22 @@ class EnrolmentStore:
                 not_served += 1
                 continue
             try:
-                _check_alike(index, domain, speaker_id, recordings)
+                index.check_alike(domain, speaker_id, recordings)
             except (ModelMismatch, ValueError) as error:
                 raise StoreCorrupt(self.record.path, str(error)) from error
             index.put(domain, speaker_id, voiceprint_for(speaker_id, recordings))
+        if not_served:
+            _logger.warning("%d speakers are in domains that the settings lack", not_served)
+        self._read_states(index)
+        return index
+
+    def _read_states(self, index: VoiceprintIndex) -> None:
         for domain, speaker_id in self.record.opted_out():
             if domain in self._domains:
                 index.opt_out(domain, speaker_id)
-        if not_served:
-            _logger.warning("%d speakers are in domains that the settings lack", not_served)
-        return index
+        for group in self.record.groups.everything():
+            if group.domain in self._domains:
+                index.groups.put(group.domain, group.name, group.speaker_ids)
 
     def enrol(
         self, domain: str, speaker_id: str, recording: NewRecording, display_name: str | None = None
@@ -106,7 +113,7 @@ class EnrolmentStore:
             if len(earlier) >= MAXIMUM_RECORDINGS:
                 raise TooManyRecordings(speaker_id, MAXIMUM_RECORDINGS)
             together = [*earlier, recording]
-            _check_alike(self.index, domain, speaker_id, together)
+            self.index.check_alike(domain, speaker_id, together)
             voiceprint = voiceprint_for(speaker_id, together)
             consistency = cosine(mean_of(recording), voiceprint_of(earlier)) if earlier else None
             with self.record.transaction():
@@ -233,10 +240,10 @@ class EnrolmentStore:
         """Give the number of speakers in the domains of the settings."""
         return self.index.count()
 
-    def enrolled(self, domain: str, model: ModelIdentity) -> int:
-        """Give the number of voiceprints that a search would compare."""
+    def enrolled(self, domain: str, model: ModelIdentity, group: str | None = None) -> int:
+        """Give the number of voiceprints that a search would compare; raises GroupUnknown."""
         self._check_domain(domain)
-        return self.index.enrolled(domain, model)
+        return self.index.enrolled(domain, model, group)
 
     def voiceprint(self, domain: str, speaker_id: str, model: ModelIdentity) -> Voiceprint | None:
         """Give a speaker's voiceprint; None: there is none. Raises ModelMismatch."""
@@ -249,15 +256,20 @@ class EnrolmentStore:
         return self.index.state(domain, speaker_id)
 
     def search(
-        self, domain: str, model: ModelIdentity, embedding: NDArray[np.floating], top_k: int
+        self,
+        domain: str,
+        model: ModelIdentity,
+        embedding: NDArray[np.floating],
+        top_k: int,
+        group: str | None = None,
     ) -> SearchResult:
         """Give the top_k speakers enrolled with this model most alike to a float[dim].
 
-        Scores are exact cosines. Raises ValueError for an embedding of zeros, NaN or another
-        length, and for top_k below 1.
+        With a group, among its members. Scores are exact cosines. Raises GroupUnknown, and
+        ValueError for an embedding of zeros, NaN or another length, and for top_k below 1.
         """
         self._check_domain(domain)
-        return self.index.search(domain, model, embedding, top_k)
+        return self.index.search(domain, model, embedding, top_k, group)
 
     def close(self) -> None:
         """Let go of the file; later changes raise StoreUnavailable."""
@@ -281,17 +293,3 @@ class EnrolmentStore:
     def _check_not_opted_out(self, domain: str, speaker_id: str) -> None:
         if self.index.state(domain, speaker_id) is SpeakerState.OPTED_OUT:
             raise SpeakerOptedOut(speaker_id)
-
-
-def _check_alike(
-    index: VoiceprintIndex, domain: str, speaker_id: str, recordings: Iterable[NewRecording]
-) -> None:
-    """Raise ModelMismatch or ValueError unless all recordings can be in one voiceprint."""
-    kinds = [(one.model, one.sum.size) for one in recordings]
-    for (first, first_dim), (other, other_dim) in itertools.pairwise(kinds):
-        if other != first:
-            raise ModelMismatch(speaker_id, str(first), str(other))
-        if other_dim != first_dim:
-            raise ValueError(f"{first} gave {other_dim} values; {first_dim} are enrolled")
-    for model, dim in kinds[:1]:
-        index.check_dim(domain, model, dim)

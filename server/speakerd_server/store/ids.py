@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
-from speakerd_server.errors import FieldInvalid, SpeakerIdInvalid
+from speakerd_server.errors import FieldInvalid, GroupNameInvalid, SpeakerIdInvalid
 
 LONGEST_ID = 256
+_GROUP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def check_speaker_id(text: str) -> None:
@@ -26,6 +28,15 @@ def check_speaker_id(text: str) -> None:
             raise SpeakerIdInvalid(f"contains the control character U+{ord(character):04X}")
     if text != text.strip():
         raise SpeakerIdInvalid("begins or ends with a blank")
+
+
+def check_group_name(text: str) -> None:
+    """Raise GroupNameInvalid unless text can be the name of a group.
+
+    A name has 1 to 64 of A to Z, a to z, 0 to 9, '.', '_' and '-', the first a letter or digit.
+    """
+    if not _GROUP_NAME.fullmatch(text):
+        raise GroupNameInvalid(text)
 
 
 def encodable(text: str) -> bool:

@@ -14,7 +14,7 @@ from speakerd_server.store.erase import truncate_wal
 from speakerd_server.store.failures import FAILURES, named_at_start
 
 APPLICATION_ID = 0x53504B44
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 PAGE_BYTES = 1024
 SPACER_BYTES = PAGE_BYTES - 35
 """The most of a row that SQLite keeps in a B-tree page (https://sqlite.org/fileformat2.html,
@@ -48,6 +48,26 @@ _HELD = {
     "secure_delete": 1,
     "temp_store": 2,
 }
+_GROUPS = (
+    """
+    CREATE TABLE speaker_groups (
+        key INTEGER PRIMARY KEY,
+        domain TEXT NOT NULL,
+        name TEXT NOT NULL,
+        created_unix_s REAL NOT NULL,
+        updated_unix_s REAL NOT NULL,
+        UNIQUE (domain, name)
+    )
+    """,
+    """
+    CREATE TABLE members (
+        speaker_group INTEGER NOT NULL REFERENCES speaker_groups (key),
+        speaker INTEGER NOT NULL REFERENCES speakers (key),
+        PRIMARY KEY (speaker_group, speaker)
+    ) WITHOUT ROWID
+    """,
+    "CREATE INDEX groups_of ON members (speaker)",
+)
 _SCHEMA = (
     """
     CREATE TABLE speakers (
@@ -83,11 +103,13 @@ _SCHEMA = (
     )
     """,
     "CREATE INDEX recordings_of ON recordings (speaker)",
+    *_GROUPS,
 )
 
 _UPGRADES = {
     1: ("ALTER TABLE recordings ADD COLUMN band TEXT",),
     2: ("ALTER TABLE speakers ADD COLUMN opted_out_unix_s REAL",),
+    3: _GROUPS,
 }
 """From each earlier version to the next one."""
 

@@ -20,6 +20,7 @@ from speakerd_server.enrolled import NewRecording, Recording, Speaker
 from speakerd_server.errors import ErasureIncomplete, StoreCorrupt, StoreUnavailable
 from speakerd_server.store.erase import truncate_wal
 from speakerd_server.store.failures import FAILURES, naming
+from speakerd_server.store.group_record import GroupRecord
 from speakerd_server.store.opening import SPACER_BYTES, open_database
 from speakerd_server.store.voiceprint import check_recording
 from speakerd_server.values import Band, ModelIdentity, SpeakerState
@@ -32,7 +33,9 @@ _NUMBERS = (
 )
 _SPEAKERS = (
     "SELECT s.domain, s.speaker_id, s.display_name, s.created_unix_s, s.updated_unix_s,"
-    f" s.opted_out_unix_s, r.recording_id, r.created_unix_s, {_NUMBERS}"
+    " s.opted_out_unix_s, (SELECT group_concat(g.name, ' ') FROM members AS m JOIN speaker_groups"
+    " AS g ON g.key = m.speaker_group WHERE m.speaker = s.key),"
+    f" r.recording_id, r.created_unix_s, {_NUMBERS}"
     " FROM (SELECT * FROM speakers WHERE domain = ? AND {which}) AS s"
     " LEFT JOIN recordings AS r ON r.speaker = s.key ORDER BY s.speaker_id, r.key"
 )
@@ -60,6 +63,7 @@ class SqliteRecord:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.connection = open_database(path)
+        self.groups = GroupRecord(self.connection, path)
         self.erasure_pending = False
 
     @contextmanager
@@ -135,8 +139,8 @@ class SqliteRecord:
     def _speakers(self, which: str, values: Row) -> list[Speaker]:
         with naming(self.path):
             rows = self.connection.execute(_SPEAKERS.format(which=which), values).fetchall()
-        groups = itertools.groupby(rows, lambda row: row[:6])
-        return [_speaker(head, [row[6:] for row in group]) for head, group in groups]
+        groups = itertools.groupby(rows, lambda row: row[:7])
+        return [_speaker(head, [row[7:] for row in group]) for head, group in groups]
 
     def add(self, domain: str, speaker_id: str, recording: NewRecording) -> str:
         """Add a recording, and the speaker where new, inside a transaction; give its id."""
@@ -167,7 +171,7 @@ class SqliteRecord:
         self.connection.execute(_ADD_SPEAKER, (domain, speaker_id, now, now))
 
     def opt_out(self, domain: str, speaker_id: str) -> int:
-        """Note an opt-out inside a transaction, also of a new speaker; no recordings and no name.
+        """Note an opt-out inside a transaction, also of a new speaker; nothing else is left.
 
         Gives the number of recordings that the speaker had.
         """
@@ -209,6 +213,7 @@ class SqliteRecord:
         return erased
 
     def _remove_all(self, key: int) -> int:
+        self.connection.execute("DELETE FROM members WHERE speaker = ?", (key,))
         removed = self.connection.execute("DELETE FROM recordings WHERE speaker = ?", (key,))
         return removed.rowcount
 
@@ -264,7 +269,9 @@ def _band(text: str | None) -> Band | None:
 
 
 def _speaker(head: Row, rows: list[Row]) -> Speaker:
-    domain, speaker_id, display_name, created_unix_s, updated_unix_s, opted_out_unix_s = head
+    domain, speaker_id, display_name, created_unix_s, updated_unix_s, opted_out_unix_s, groups = (
+        head
+    )
     recordings = tuple(
         Recording(one, created, windows, speech_samples, rate_hz, consistency, _band(band))
         for one, created, _, _, _, windows, speech_samples, rate_hz, consistency, band in rows
@@ -280,6 +287,7 @@ def _speaker(head: Row, rows: list[Row]) -> Speaker:
         model=ModelIdentity(*rows[0][2:5]) if recordings else None,
         recordings=recordings,
         opted_out_unix_s=opted_out_unix_s,
+        groups=tuple(sorted((groups or "").split())),
     )
 
 

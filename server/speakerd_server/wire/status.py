@@ -19,6 +19,7 @@ CODES: dict[type[SpeakerdError], StatusCode] = {
     errors.InvalidInput: StatusCode.INVALID_ARGUMENT,
     errors.NotFound: StatusCode.NOT_FOUND,
     errors.NotPossible: StatusCode.FAILED_PRECONDITION,
+    errors.GroupExists: StatusCode.ALREADY_EXISTS,
     errors.Exhausted: StatusCode.RESOURCE_EXHAUSTED,
     errors.NotAvailable: StatusCode.UNAVAILABLE,
     errors.TooSlow: StatusCode.DEADLINE_EXCEEDED,
