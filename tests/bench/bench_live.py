@@ -3,9 +3,17 @@
     .venv/bin/python tests/bench/bench_live.py
 
 Prints one JSON line. 16 kHz PCM16LE in 100 ms messages, start phases spread evenly over a window,
-real-time pace. The ceiling is bare windows/s times the window hop (1.98 s), measured before every
-step of the search. `apart`: daemon and bare engine on all cores but one, the load on that one;
-`together`: everything on all cores. Lags are seen by the client. Bar (design section 9): 0.90.
+real-time pace, each stream claiming an enrolled speaker, with every kind of audio:
+
+- `gate_off`: speech of the demo's voices, joined, all of it embedded;
+- `continuous`: the same with the speech gate on;
+- `call_like`: gate on, 2 s of speech and 2 s of a quiet line in turns.
+
+The ceiling is bare windows/s times the window hop (1.98 s), measured before every step of the
+search, over the share of the audio that becomes windows. `apart`: daemon and bare engine on all
+cores but one, the load on that one; `together`: everything on all cores. Lags, from the last sample
+of a window sent to its update received, are seen by the client; the gate's waiting for the end of a
+segment of speech is in them. Bar (design section 9): 0.90, gate off.
 """
 
 from __future__ import annotations
@@ -15,90 +23,154 @@ import json
 import os
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import numpy as np
+from speakerd.v1 import audio_pb2
 from speakerd.v1 import verification_pb2 as pb
+from speakerd_server.values import Float32
 from support import wire
 from support.bare import BareEngine, Layout
 from support.cores import Cores, layouts, using
 from support.daemon import Daemon
 from support.load import Load, Pace, paced_streams, process_cpu_s
-from support.speech import noise, pcm16
+from support.speech import RATE_HZ, VOICES, pcm16, read
 
 FRAMES = 198
 HOP_S = FRAMES * 0.01
 MESSAGE_SAMPLES = 1600
+BEYOND_HOP_SAMPLES = 240
+"""A window's last frame ends so far behind the hop."""
 LIMIT_MS = 500.0
-SHARES = (0.70, 0.80, 0.85, 0.90, 0.925, 0.95, 0.975, 1.0)
+SHARES = (0.5, 0.70, 0.80, 0.85, 0.90, 0.925, 0.95, 0.975, 1.0)
 STEP_S = 16.0
 SETTLE_S = 6.0
-BARE_S = 4.0
+BARE_S = 3.0
+PERCENTILES = (50, 90, 99)
 Step = dict[str, object]
 
 
-def last_message_of_window(window: int) -> int:
-    """Number of the 100 ms message with the last sample of a window."""
-    samples = 160 * ((window + 1) * FRAMES - 1) + 400
-    return (samples - 1) // MESSAGE_SAMPLES
+@dataclass(frozen=True)
+class Kind:
+    """What the streams of a search send."""
+
+    signal: Float32
+    gate: audio_pb2.SpeechGate.ValueType
+    embedded_share: float
+    """Of the audio; the rest is left out by the gate."""
+
+    @property
+    def pace(self) -> Pace:
+        content = pcm16(self.signal)
+        ends = range(2 * MESSAGE_SAMPLES, len(content) + 1, 2 * MESSAGE_SAMPLES)
+        return Pace(
+            messages=[content[end - 2 * MESSAGE_SAMPLES : end] for end in ends],
+            message_s=0.1,
+            config=pb.VerificationConfig(
+                speaker_id="load", audio_format=wire.PCM16, speech_gate=self.gate
+            ),
+            last_message_of_window=lambda window: 0,
+            last_message_until=last_message_until,
+            window_s=HOP_S,
+        )
 
 
-PACE = Pace(
-    messages=(pcm16(noise(0.1)),),
-    message_s=0.1,
-    config=pb.VerificationConfig(speaker_id="load", audio_format=wire.PCM16),
-    last_message_of_window=last_message_of_window,
-    window_s=HOP_S,
-)
+def last_message_until(committed_samples: int) -> int:
+    """Number of the 100 ms message with the last sample of the windows that end there."""
+    return (committed_samples + BEYOND_HOP_SAMPLES - 1) // MESSAGE_SAMPLES
 
 
 def main() -> None:
-    sides = {cores.name: side(cores) for cores in layouts()}
+    speech = np.concatenate([read(path) for path in sorted(VOICES.glob("*.flac"))])
+    sides = {cores.name: side(cores, speech) for cores in layouts()}
     print(json.dumps({"bench": "live", "cores": os.cpu_count(), **sides}))
 
 
-def side(cores: Cores) -> dict[str, object]:
-    steps: list[Step] = []
+def side(cores: Cores, speech: Float32) -> dict[str, object]:
     with using(cores.measured), tempfile.TemporaryDirectory() as folder:
         bare = BareEngine(FRAMES, cores=len(cores.measured))
         layout = bare.best()
         with Daemon(Path(folder)) as daemon:
-            with wire.connected(daemon.address) as stubs:
-                wire.enroll(stubs, "load", pcm16(noise(4.0)))
-            for share in SHARES:
-                steps.append(step(cores, bare, layout, daemon, share))
-                if not steps[-1]["carried"]:
-                    # Once more: a moment in which the machine did something else decides nothing.
-                    steps.append(step(cores, bare, layout, daemon, share))
-                    if not steps[-1]["carried"]:
-                        break
+            found = {
+                name: search(cores, bare, layout, daemon, kind)
+                for name, kind in kinds(daemon.address, speech).items()
+            }
+    return {"bare_layout": str(layout), **found}
+
+
+def kinds(address: str, speech: Float32) -> dict[str, Kind]:
+    """Give the kinds of audio; the gate's share is asked of the daemon."""
+    on, off = audio_pb2.SPEECH_GATE_ON, audio_pb2.SPEECH_GATE_OFF
+    calls = call_like(speech)
+    with wire.connected(address) as stubs:
+        wire.enroll(stubs, "load", pcm16(speech[: 4 * RATE_HZ]))
+        shares = [share(stubs, signal) for signal in (speech, calls)]
+    return {
+        "gate_off": Kind(speech, off, 1.0),
+        "continuous": Kind(speech, on, shares[0]),
+        "call_like": Kind(calls, on, shares[1]),
+    }
+
+
+def call_like(speech: Float32) -> Float32:
+    """Put 2 s of a quiet line, noise at -60 dBFS, after each 2 s of speech."""
+    quiet = np.random.default_rng(0).standard_normal(2 * RATE_HZ) * 10 ** (-60 / 20)
+    turns = [speech[at : at + 2 * RATE_HZ] for at in range(0, len(speech), 2 * RATE_HZ)]
+    return np.concatenate([part for turn in turns for part in (turn, quiet)]).astype(np.float32)
+
+
+def share(stubs: wire.Stubs, signal: Float32) -> float:
+    config = pb.VerificationConfig(
+        speaker_id="load", audio_format=wire.PCM16, speech_gate=audio_pb2.SPEECH_GATE_ON
+    )
+    answer = stubs.verification.Verify(pb.VerifyRequest(config=config, audio=pcm16(signal)))
+    return answer.result.net_speech.ToTimedelta().total_seconds() / (len(signal) / RATE_HZ)
+
+
+def search(
+    cores: Cores, bare: BareEngine, layout: Layout, daemon: Daemon, kind: Kind
+) -> dict[str, object]:
+    steps: list[Step] = []
+    for part in SHARES:
+        steps.append(step(cores, bare, layout, daemon, kind, part))
+        if not steps[-1]["carried"]:
+            # Once more: a moment in which the machine did something else decides nothing.
+            steps.append(step(cores, bare, layout, daemon, kind, part))
+            if not steps[-1]["carried"]:
+                break
     carried = [one for one in steps if one["carried"]]
     best = carried[-1] if carried else None
     return {
         "ratio": best["share"] if best else 0.0,
         "streams": best["streams"] if best else 0,
         "ceiling_streams": best["ceiling"] if best else None,
-        "bare_layout": str(layout),
+        "embedded_share": round(kind.embedded_share, 3),
         "steps": steps,
     }
 
 
-def step(cores: Cores, bare: BareEngine, layout: Layout, daemon: Daemon, share: float) -> Step:
-    ceiling = bare.windows_per_s(layout, BARE_S) * HOP_S
-    streams = round(share * ceiling)
+def step(
+    cores: Cores, bare: BareEngine, layout: Layout, daemon: Daemon, kind: Kind, part: float
+) -> Step:
+    ceiling = bare.windows_per_s(layout, BARE_S) * HOP_S / kind.embedded_share
+    streams = round(part * ceiling)
     before_s = process_cpu_s(daemon.process.pid)
     with using(cores.generator):
         load: Load = asyncio.run(
-            paced_streams(daemon.address, PACE, streams=streams, seconds=STEP_S, settle_s=SETTLE_S)
+            paced_streams(
+                daemon.address, kind.pace, streams=streams, seconds=STEP_S, settle_s=SETTLE_S
+            )
         )
-    p99_ms = load.percentile_ms(99)
+    lags_ms = {f"p{percent}_ms": load.percentile_ms(percent) for percent in PERCENTILES}
+    p99_ms = lags_ms["p99_ms"]
     return {
-        "share": share,
+        "share": part,
         "streams": streams,
         "ceiling": round(ceiling, 1),
-        "p50_ms": load.percentile_ms(50),
-        "p99_ms": p99_ms,
+        **lags_ms,
         "carried": p99_ms is not None and p99_ms < LIMIT_MS and not load.errors,
         "daemon_cores": round((process_cpu_s(daemon.process.pid) - before_s) / load.wall_s, 3),
         "generator_cores": round(load.generator_cpu_s / load.wall_s, 3),

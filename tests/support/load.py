@@ -54,6 +54,9 @@ class Pace:
     """Number of the message that completes window k, from 0."""
     window_s: float
     """Over which the start phases are spread evenly."""
+    last_message_until: Callable[[int], int] | None = None
+    """Number of the message that completes the windows of `committed_samples`, for streams whose
+    windows are not evenly spaced; `last_message_of_window` is then not asked."""
 
 
 async def paced_streams(
@@ -126,13 +129,21 @@ async def _live(
 async def _read(
     call: Any, pace: Pace, load: Load, sent_at: Sequence[float], counted: tuple[float, float]
 ) -> None:
-    window = 0
+    windows = 0
     async for response in call:
-        if response.WhichOneof("response") == "update":
-            sent = sent_at[min(pace.last_message_of_window(window), len(sent_at) - 1)]
-            if counted[0] <= sent <= counted[1]:
-                load.latencies_s.append(time.perf_counter() - sent)
-            window += 1
+        if response.WhichOneof("response") != "update":
+            continue
+        if pace.last_message_until is None:
+            message = pace.last_message_of_window(windows)
+            windows += 1
+        elif response.update.window_count > windows:
+            message = pace.last_message_until(response.update.committed_samples)
+            windows = response.update.window_count
+        else:
+            continue
+        sent = sent_at[min(message, len(sent_at) - 1)]
+        if counted[0] <= sent <= counted[1]:
+            load.latencies_s.append(time.perf_counter() - sent)
 
 
 async def closed_loop(
