@@ -196,15 +196,15 @@ def test_a_model_without_boundaries_says_how_to_learn_them() -> None:
 
 def test_a_call_must_be_heard_as_those_behind_the_boundaries() -> None:
     looks = SequentialDecision([BOUNDARIES], RATE_HZ)
-    looks.check(32_000, gated=True, whole_domain=False)
+    looks.check(32_000, gated=True, searched=False)
     for problem, heard in (
         ("learnt with samples_per_chunk 32000, not -1", (-1, True, False)),
         ("set speech_gate to ON", (32_000, False, False)),
-        ("name speakers, not the whole domain", (32_000, True, True)),
+        ("name speakers, do not search for one", (32_000, True, True)),
     ):
-        length, gated, whole_domain = heard
+        length, gated, searched = heard
         with pytest.raises(PolicyInvalid, match=problem):
-            looks.check(length, gated=gated, whole_domain=whole_domain)
+            looks.check(length, gated=gated, searched=searched)
 
 
 def test_what_is_looked_at_once_has_no_use_for_it() -> None:

@@ -50,12 +50,14 @@ from speakerd_client.errors import (
 )
 from speakerd_client.extracting import ExtractedRecording
 from speakerd_client.kaldi import ListedRecording, read_wav_scp
+from speakerd_client.policies import Policy, QualityLimits, ScoreScale, SequentialPolicy
 from speakerd_client.records import (
     Duplicate,
     EnrollFeedback,
     Enrollment,
     EnrollmentProgress,
     EnrollmentSettings,
+    Group,
     Health,
     Recording,
     Speaker,
@@ -67,19 +69,15 @@ from speakerd_client.results import (
     Comparison,
     Decision,
     Embedding,
-    Everyone,
     Handover,
     ModelIdentity,
-    Policy,
     Quality,
-    QualityLimits,
     Score,
-    ScoreScale,
-    SequentialPolicy,
     SpeakerScore,
     Verification,
 )
 from speakerd_client.source import pace
+from speakerd_client.targets import Everyone, MembersOf
 
 __all__ = [
     "AsyncClient",
@@ -111,6 +109,7 @@ __all__ = [
     "Exhausted",
     "ExtractedRecording",
     "FieldViolation",
+    "Group",
     "Handover",
     "Health",
     "InvalidList",
@@ -119,6 +118,7 @@ __all__ = [
     "ListedRecording",
     "LiveSession",
     "LiveSessions",
+    "MembersOf",
     "Model",
     "ModelIdentity",
     "ModelLoad",

@@ -107,6 +107,7 @@ def _session(message: admin_pb2.Session) -> records.LiveSession:
         model=message.model,
         speaker_ids=tuple(message.speaker_ids),
         whole_domain=message.whole_domain,
+        group=message.group,
         worker=message.worker,
         started=moment(message.start_time),
         audio_received_s=seconds(message.audio_received),

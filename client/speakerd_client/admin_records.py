@@ -202,6 +202,8 @@ class LiveSession:
     """Claimed speakers, or the one that enrols."""
     whole_domain: bool
     """True when it looks for anyone of the domain."""
+    group: str
+    """The group among whose members it looks; empty: none."""
     worker: int
     """Number of the process that serves it, from 0."""
     started: datetime

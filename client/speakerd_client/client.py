@@ -18,7 +18,7 @@ from speakerd.v1 import (
     verification_pb2_grpc,
 )
 
-from speakerd_client import administration, convert, extracting, speakers
+from speakerd_client import administration, convert, extracting, groups, speakers
 from speakerd_client.audio import AudioFormat
 from speakerd_client.calls import EnrollmentCall, StreamCall, VerificationCall, exchange
 from speakerd_client.checks import require, require_address
@@ -30,7 +30,6 @@ from speakerd_client.requests import (
     CompareOptions,
     EnrollOptions,
     ModelOptions,
-    Target,
     VerifyOptions,
     Whole,
     check_whole,
@@ -43,6 +42,7 @@ from speakerd_client.requests import (
 from speakerd_client.results import Comparison, Embedding, Verification
 from speakerd_client.source import AudioSource
 from speakerd_client.status import error_from, status_of
+from speakerd_client.targets import Target
 
 DEFAULT_ADDRESS = "127.0.0.1:8001"
 _CHANNEL_OPTIONS = [
@@ -204,6 +204,12 @@ class AsyncClient:
     delete_speaker = speakers.delete_speaker
     opt_out = speakers.opt_out
     allow = speakers.allow
+
+    create_group = groups.create_group
+    get_group = groups.get_group
+    list_groups = groups.list_groups
+    update_group = groups.update_group
+    delete_group = groups.delete_group
 
     server_info = administration.server_info
     list_models = administration.list_models

@@ -9,7 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from speakerd.v1 import audio_pb2, enrollment_pb2, verification_pb2
 
-from speakerd_client import records, results
+from speakerd_client import policies, records, results
 
 
 def seconds(message: Duration) -> float:
@@ -27,9 +27,9 @@ def decision(value: int) -> results.Decision:
     return results.Decision[name_of(audio_pb2.Decision.items(), value, "DECISION_")]
 
 
-def scale(value: int) -> results.ScoreScale:
+def scale(value: int) -> policies.ScoreScale:
     """Kind of a score."""
-    return results.ScoreScale[name_of(audio_pb2.ScoreScale.items(), value, "SCORE_SCALE_")]
+    return policies.ScoreScale[name_of(audio_pb2.ScoreScale.items(), value, "SCORE_SCALE_")]
 
 
 def state(value: int) -> records.SpeakerState:
@@ -54,9 +54,9 @@ def score(message: audio_pb2.Score) -> results.Score:
     return results.Score(scale(message.scale), message.value)
 
 
-def policy(message: verification_pb2.Policy) -> results.Policy:
+def policy(message: verification_pb2.Policy) -> policies.Policy:
     """The policy that was used."""
-    return results.Policy(
+    return policies.Policy(
         scale=scale(message.scale),
         accept_at=message.accept_at if message.HasField("accept_at") else None,
         reject_below=message.reject_below if message.HasField("reject_below") else None,
@@ -66,7 +66,7 @@ def policy(message: verification_pb2.Policy) -> results.Policy:
         maximum_speech_s=seconds(message.maximum_net_speech)
         if message.HasField("maximum_net_speech")
         else None,
-        quality=results.QualityLimits(
+        quality=policies.QualityLimits(
             message.quality.minimum_snr_db,
             message.quality.maximum_clipping_share,
             message.quality.minimum_level_dbfs,
@@ -74,7 +74,7 @@ def policy(message: verification_pb2.Policy) -> results.Policy:
         if message.HasField("quality")
         else None,
         revoke_at_handover=message.handover.revoke,
-        sequential=results.SequentialPolicy(
+        sequential=policies.SequentialPolicy(
             message.sequential.target_far, message.sequential.target_frr
         )
         if message.HasField("sequential")
@@ -201,6 +201,7 @@ def speaker(message: enrollment_pb2.Speaker) -> records.Speaker:
         ),
         net_speech_s=seconds(message.net_speech),
         opted_out=moment(message.opt_out_time) if message.HasField("opt_out_time") else None,
+        groups=tuple(message.groups),
     )
 
 

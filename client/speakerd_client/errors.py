@@ -2,7 +2,7 @@
 
 SpeakerdError
 ├── InvalidRequest     INVALID_ARGUMENT: the audio or a field is wrong; see field_violations
-├── NotFound           NOT_FOUND: unknown speaker, recording, model or domain
+├── NotFound           NOT_FOUND: unknown speaker, recording, group, model or domain
 ├── NotPossible        FAILED_PRECONDITION: not enough speech, voiceprint of another model
 ├── Exhausted          RESOURCE_EXHAUSTED: no room now; see retry_after_s
 ├── Unavailable        UNAVAILABLE: the daemon is draining or a part of it is down

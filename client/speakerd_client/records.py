@@ -93,6 +93,24 @@ class Speaker:
     """Sum over the recordings."""
     opted_out: datetime | None = None
     """When the person opted out; None: did not."""
+    groups: tuple[str, ...] = ()
+    """The groups it is a member of, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A named set of speakers of one domain: a household, a watchlist."""
+
+    name: str
+    """1 to 64 letters, digits, '.', '_' and '-'."""
+    domain: str
+    """Where it belongs."""
+    speaker_ids: tuple[str, ...]
+    """The members, in code point order."""
+    created: datetime
+    """When it was made."""
+    updated: datetime
+    """Last change of its members by `update_group`."""
 
 
 @dataclass(frozen=True, slots=True)

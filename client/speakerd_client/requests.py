@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TypedDict
 
@@ -12,7 +12,8 @@ from speakerd.v1 import audio_pb2, enrollment_pb2, verification_pb2
 from speakerd_client.audio import Audio, AudioFile, AudioFormat
 from speakerd_client.checks import require
 from speakerd_client.errors import InvalidRequest
-from speakerd_client.results import Everyone, Policy, QualityLimits
+from speakerd_client.policies import Policy, QualityLimits
+from speakerd_client.targets import Everyone, MembersOf, Target
 
 WHOLE_RECORDING_S = 600
 """Longest recording that the daemon takes in one message."""
@@ -22,8 +23,6 @@ _CONFIG_BYTES = 64 * 1024
 
 Whole = Audio | AudioFile
 """What can be sent whole."""
-Target = str | Sequence[str] | Everyone | None
-"""Whom the voice claims to be: one speaker id, several, anyone enrolled, or nobody."""
 
 
 class ModelOptions(TypedDict, total=False):
@@ -254,6 +253,9 @@ def verification_config(
     elif isinstance(target, Everyone):
         config.whole_domain.top_k = target.top_k
         config.whole_domain.SetInParent()
+    elif isinstance(target, MembersOf):
+        config.group.group, config.group.top_k = target.group, target.top_k
+        config.group.SetInParent()
     elif target is not None:
         config.speakers.speaker_ids.extend(target)
         config.speakers.SetInParent()

@@ -25,7 +25,7 @@ def check_margin(minimum_margin: float, scale: ScoreScale, *, searched: bool) ->
         )
     if minimum_margin > 0.0 and not searched:
         raise PolicyInvalid(
-            "minimum_margin", "nobody is searched for; leave it unset, or use whole_domain"
+            "minimum_margin", "nobody is searched for; leave it unset, or use whole_domain or group"
         )
 
 

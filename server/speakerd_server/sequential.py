@@ -126,10 +126,10 @@ class SequentialDecision:
         self._settled: dict[str, Settled] = {}
         self._looked_windows = 0
 
-    def check(self, samples_per_chunk: int, *, gated: bool, whole_domain: bool) -> None:
+    def check(self, samples_per_chunk: int, *, gated: bool, searched: bool) -> None:
         """Raise PolicyInvalid unless a call is heard as those behind the boundaries were."""
-        if whole_domain:
-            problem = "its error rates are those of a claim; name speakers, not the whole domain"
+        if searched:
+            problem = "its error rates are those of a claim; name speakers, do not search for one"
             raise PolicyInvalid("sequential", problem)
         for learnt in self._boundaries:
             if samples_per_chunk != learnt.samples_per_chunk:

@@ -33,6 +33,7 @@ def test_a_call_is_listed_as_its_config_says_until_it_ends() -> None:
             model="campplus/1",
             speaker_ids=("alice", "bob"),
             whole_domain=False,
+            group="",
             process=3,
             started_unix_s=live.started_unix_s,
         )

@@ -11,7 +11,8 @@ from speakerd_client.load.plan import ClosedPlan, LivePlan
 from speakerd_client.load.samples import Figure
 from speakerd_client.load.sound import tracks_of
 from speakerd_client.load.tally import ClosedTally, LiveTally, Share
-from speakerd_client.results import CallSettings, ModelIdentity, Policy
+from speakerd_client.policies import Policy
+from speakerd_client.results import CallSettings, ModelIdentity
 
 TRACKS = tracks_of([], synthetic_s=0.1)
 PLAN = LivePlan("127.0.0.1:1", streams=4)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from speakerd_client.load.windows import WindowBook, WindowClock, clock_of
-from speakerd_client.results import CallSettings, ModelIdentity, Policy
+from speakerd_client.policies import Policy
+from speakerd_client.results import CallSettings, ModelIdentity
 from speakerd_server.session import SessionSettings
 from speakerd_server.values import AudioFormat, Encoding
 from support.driven import Call

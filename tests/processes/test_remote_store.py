@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from speakerd_server.errors import (
+    GroupExists,
+    GroupUnknown,
     SpeakerOptedOut,
     SpeakerUnknown,
     StoreBusy,
@@ -256,3 +258,24 @@ async def test_a_process_that_closes_before_the_store_came_asks_no_more(tmp_path
         await asyncio.sleep(0.1)
         with pytest.raises(StoreUnavailable):
             await remote.count()
+
+
+async def test_groups_are_those_of_the_store_in_every_process(tmp_path: Path) -> None:
+    async with served_store(tmp_path) as (local, path), asking(path) as one, asking(path) as other:
+        await one.ready()
+        await other.ready()
+        await enrol(one)
+        await one.create_group(DOMAIN, "fraud")
+        group = await one.update_group(DOMAIN, "fraud", ["anna"], [])
+        assert group.speaker_ids == ("anna",)
+        assert await other.group(DOMAIN, "fraud") == await local.group(DOMAIN, "fraud") == group
+        assert await other.groups(DOMAIN, None, 9) == [group]
+        found = await other.search(DOMAIN, MODEL, vector(1), 3, "fraud")
+        assert [speaker_id for speaker_id, _ in found.hits] == ["anna"]
+        assert await other.enrolled(DOMAIN, MODEL, "fraud") == 1
+        with pytest.raises(GroupExists):
+            await other.create_group(DOMAIN, "fraud")
+        assert await other.delete_group(DOMAIN, "fraud") == 1
+        with pytest.raises(GroupUnknown) as unknown:
+            await one.search(DOMAIN, MODEL, vector(1), 3, "fraud")
+        assert unknown.value.name == "fraud"

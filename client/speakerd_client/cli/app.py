@@ -17,7 +17,7 @@ from rich.progress import track
 
 from speakerd_client.audio import read_audio
 from speakerd_client.blocking import Client
-from speakerd_client.cli import models, options, render, speakers
+from speakerd_client.cli import groups, models, options, render, speakers
 from speakerd_client.cli.daemon import WAIT_EXITS, drain, resume, status
 from speakerd_client.cli.extract import EXITS, extract
 from speakerd_client.cli.live import follow, last
@@ -27,8 +27,9 @@ from speakerd_client.cli.raw import standard_input
 from speakerd_client.cli.sessions import sessions
 from speakerd_client.errors import SpeakerdError, Unavailable
 from speakerd_client.records import EnrollFeedback, Enrollment
-from speakerd_client.results import Everyone, Verification
+from speakerd_client.results import Verification
 from speakerd_client.source import pace
+from speakerd_client.targets import Everyone, MembersOf
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -42,6 +43,7 @@ app = typer.Typer(
     ),
 )
 app.add_typer(speakers.app, name="speakers")
+app.add_typer(groups.app, name="groups")
 app.add_typer(models.app, name="models")
 
 _EXITS = "Exits with 0 accept, 1 reject, 2 no answer, 3 error, 130 interrupted."
@@ -184,6 +186,9 @@ def verify(
 def identify(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Recording.")],
     top: Annotated[int, typer.Option("--top", min=1, max=100, help="Speakers to show.")] = 5,
+    group: Annotated[
+        str | None, typer.Option("--group", help="Look among the members of this group alone.")
+    ] = None,
     address: options.Address = options.ADDRESS,
     domain: options.Domain = "",
     samples_per_chunk: options.SamplesPerChunk = None,
@@ -195,12 +200,12 @@ def identify(
     channel: options.Channel = None,
     in_json: options.Json = False,
 ) -> int:
-    """Say who of the enrolled speakers sounds most like a recording."""
+    """Say who of the enrolled speakers, or of a group, sounds most like a recording."""
     policy = options.policy_of(scale, accept_at, minimum_speech)
     audio = read_audio(file, channel)
     with Client(address) as client:
         updates = client.verify_stream(
-            Everyone(top),
+            Everyone(top) if group is None else MembersOf(group, top),
             audio.pieces(_PIECE_MS),
             audio.format,
             update_interval_s=_ONE_UPDATE_S,

@@ -15,7 +15,8 @@ from rich.text import Text
 
 from speakerd_client.cli.render import as_json, quality_text, say, score_text, sparkline
 from speakerd_client.errors import ServerFailed
-from speakerd_client.results import Decision, ScoreScale, Verification
+from speakerd_client.policies import ScoreScale
+from speakerd_client.results import Decision, Verification
 
 STYLES = {Decision.ACCEPT: "bold green", Decision.REJECT: "bold red"}
 _BOUNDS = {ScoreScale.COSINE: (0.0, 1.0), ScoreScale.SIMILARITY: (0.5, 1.0)}

@@ -21,8 +21,8 @@ from speakerd_client.load.kserve import FORMAT
 from speakerd_client.load.live_result import LiveResult
 from speakerd_client.load.plan import ClosedPlan, LivePlan
 from speakerd_client.load.sound import Track, tracks_of
+from speakerd_client.policies import Policy
 from speakerd_client.requests import VerifyOptions
-from speakerd_client.results import Policy
 
 P = ParamSpec("P")
 N = TypeVar("N", int, float)

@@ -9,7 +9,7 @@ import typer
 from speakerd_client.audio import AudioFormat, Encoding
 from speakerd_client.checks import require_address
 from speakerd_client.client import DEFAULT_ADDRESS
-from speakerd_client.results import Policy, ScoreScale, SequentialPolicy
+from speakerd_client.policies import Policy, ScoreScale, SequentialPolicy
 
 
 def _address(value: str) -> str:

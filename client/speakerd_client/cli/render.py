@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from speakerd_client.errors import SpeakerdError
-from speakerd_client.records import Enrollment, Speaker
+from speakerd_client.records import Enrollment, Group, Speaker
 from speakerd_client.results import Decision, Verification
 
 EXIT_CODES = {Decision.ACCEPT: 0, Decision.REJECT: 1}
@@ -105,7 +105,7 @@ def ranking_text(result: Verification) -> str:
         (f"{rank}.", each.speaker_id, _number(each.score), each.decision.name)
         for rank, each in enumerate(result.scores, start=1)
     ]
-    lines = columns(rows) if rows else ["nobody is enrolled in this domain"]
+    lines = columns(rows) if rows else ["nobody is enrolled there"]
     best = result.scores[0].speaker_id if result.scores else "nobody"
     if result.margin is not None:
         lines.append(f"the first leads the second by {result.margin:.3f}")
@@ -151,6 +151,8 @@ def speaker_text(speaker: Speaker) -> str:
         ("created", time_text(speaker.created)),
         ("updated", time_text(speaker.updated)),
     ]
+    if speaker.groups:
+        facts.append(("groups", ", ".join(speaker.groups)))
     if speaker.opted_out is not None:
         facts.append(("opted out", time_text(speaker.opted_out)))
     rows = [("RECORDING", "CREATED", "SPEECH", "WINDOWS", "CONSISTENCY")]
@@ -165,6 +167,20 @@ def speaker_text(speaker: Speaker) -> str:
         for each in speaker.recordings
     ]
     return "\n".join(columns(facts) + (columns(rows) if speaker.recordings else []))
+
+
+def group_rows(groups: Iterable[Group]) -> list[str]:
+    """Give a list of groups, one a line."""
+    rows = [("GROUP", "MEMBERS", "UPDATED")]
+    rows += [(each.name, str(len(each.speaker_ids)), time_text(each.updated)) for each in groups]
+    return columns(rows)
+
+
+def group_text(group: Group) -> str:
+    """Give a group and its members, one a line."""
+    count = len(group.speaker_ids)
+    head = f"{group.name}  {count} member{'s' * (count != 1)}"
+    return "\n".join(map(printable, (head, *group.speaker_ids)))
 
 
 def columns(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -104,7 +104,8 @@ def _cell(text: str, style: str = "") -> Text:
 
 
 def _cells(each: LiveSession, now: datetime) -> tuple[str, ...]:
-    speaker = ", ".join(each.speaker_ids) or ("anyone" if each.whole_domain else "-")
+    searched = "anyone" if each.whole_domain else each.group and f"of {each.group}"
+    speaker = ", ".join(each.speaker_ids) or searched or "-"
     return (
         each.request_id,
         each.rpc.removeprefix("Stream"),

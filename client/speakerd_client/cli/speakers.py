@@ -56,8 +56,8 @@ def delete(
     in_json: options.Json = False,
 ) -> int:
     """Delete a speaker and erase the voiceprint; exits with 1 when you say no."""
-    if refused := _refused(f"Erase the voiceprint of {speaker_id!r} for good?", "delete", yes=yes):
-        return refused
+    if code := refused(f"Erase the voiceprint of {speaker_id!r} for good?", "delete", yes=yes):
+        return code
     with Client(address) as client:
         erased = client.delete_speaker(speaker_id, domain=domain)
     _say_erased("DELETED", speaker_id, erased, in_json=in_json)
@@ -74,8 +74,8 @@ def opt_out(
 ) -> int:
     """Erase a voiceprint and refuse the speaker until `allow`; exits with 1 when you say no."""
     question = f"Erase the voiceprint of {speaker_id!r} for good, and refuse to enrol it again?"
-    if refused := _refused(question, "opt out", yes=yes):
-        return refused
+    if code := refused(question, "opt out", yes=yes):
+        return code
     with Client(address) as client:
         erased = client.opt_out(speaker_id, domain=domain)
     _say_erased("OPTED_OUT", speaker_id, erased, in_json=in_json)
@@ -97,7 +97,7 @@ def allow(
     return 0
 
 
-def _refused(question: str, verb: str, *, yes: bool) -> int:
+def refused(question: str, verb: str, *, yes: bool) -> int:
     """Ask a person; give the exit code where the answer is no, or nobody is there, else 0."""
     if yes:
         return 0

@@ -14,7 +14,7 @@ from speakerd_server.margin import check_margin, with_margin
 from speakerd_server.quality.limits import QualitySettings, poor
 from speakerd_server.score.similarity import cosine
 from speakerd_server.sequential import SequentialDecision, boundaries_for
-from speakerd_server.store.ids import check_speaker_id
+from speakerd_server.store.ids import check_group_name, check_speaker_id
 from speakerd_server.values import Decision, Policy, SpeakerState, Utterance, Verdict
 
 MAXIMUM_SPEAKERS = 100
@@ -25,19 +25,22 @@ _FOR_MARGIN = 2
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Whom the voice may be: listed speakers, or anyone of the domain, or nobody named."""
+    """Whom the voice may be: listed speakers, anyone of the domain or a group, or nobody named."""
 
     speaker_ids: tuple[str, ...] = ()
     """Claimed speakers."""
     top_k: int | None = None
     """With a number: anyone of the domain, so many in the answer."""
+    group: str | None = None
+    """With top_k: members of this group alone."""
 
     def check(self) -> None:
-        """Refuse a malformed target by SpeakerIdInvalid or FieldInvalid."""
+        """Refuse a malformed target by SpeakerIdInvalid, GroupNameInvalid or FieldInvalid."""
+        if self.group is not None:
+            check_group_name(self.group)
         if self.top_k is not None and not 1 <= self.top_k <= MAXIMUM_SPEAKERS:
-            raise FieldInvalid(
-                "whole_domain.top_k", f"{self.top_k} is not between 1 and {MAXIMUM_SPEAKERS}"
-            )
+            field = "whole_domain.top_k" if self.group is None else "group.top_k"
+            raise FieldInvalid(field, f"{self.top_k} is not between 1 and {MAXIMUM_SPEAKERS}")
         if len(self.speaker_ids) > MAXIMUM_SPEAKERS:
             raise FieldInvalid(
                 "speakers.speaker_ids",
@@ -81,14 +84,17 @@ class Claim:
     async def check(self, hearing: Hearing) -> None:
         """Raise ModelMismatch when a claimed speaker was enrolled with another model.
 
-        PolicyInvalid where a call that is heard so cannot be decided as its policy wants.
+        GroupUnknown for a group that the domain does not have; PolicyInvalid where a call that is
+        heard so cannot be decided as its policy wants.
         """
         if self._sequential is not None:
             self._sequential.check(
                 hearing.samples_per_chunk,
                 gated=hearing.gated,
-                whole_domain=self._target.top_k is not None,
+                searched=self._target.top_k is not None,
             )
+        if self._target.group is not None:
+            await self._enrolled()
         for speaker_id in self._target.speaker_ids:
             await self._voiceprint(speaker_id)
 
@@ -100,6 +106,8 @@ class Claim:
         if self._target.top_k is not None and utterance.window_count == 0:
             return await self._nobody_heard()
         comparisons, compared = await self._comparisons(utterance)
+        if comparisons is not None and not comparisons:
+            return self._nobody_enrolled()
         problem = poor(utterance.quality, self._quality)
         if not final and not problem:
             self._look(utterance, comparisons or [])
@@ -141,11 +149,18 @@ class Claim:
         return await self._enrolments.voiceprint(self._domain, speaker_id, self._card.identity)
 
     async def _nobody_heard(self) -> Verdict:
-        if await self._enrolments.enrolled(self._domain, self._card.identity) == 0:
-            reason = "nobody is enrolled in the domain"
-            return Verdict(Decision.SPEAKER_NOT_ENROLLED, reason)
+        if await self._enrolled() == 0:
+            return self._nobody_enrolled()
         reason = "no window with a voice in it was heard yet"
         return Verdict(Decision.NOT_ENOUGH_SPEECH, reason)
+
+    def _nobody_enrolled(self) -> Verdict:
+        where = "domain" if self._target.group is None else f"group {self._target.group}"
+        return Verdict(Decision.SPEAKER_NOT_ENROLLED, f"nobody is enrolled in the {where}")
+
+    async def _enrolled(self) -> int:
+        model = self._card.identity
+        return await self._enrolments.enrolled(self._domain, model, self._target.group)
 
     async def _comparisons(self, utterance: Utterance) -> tuple[list[Comparison] | None, int]:
         if self._target.top_k is not None:
@@ -168,7 +183,11 @@ class Claim:
 
     async def _search(self, utterance: Utterance, top_k: int) -> tuple[list[Comparison], int]:
         found = await self._enrolments.search(
-            self._domain, self._card.identity, utterance.mean, max(top_k, _FOR_MARGIN)
+            self._domain,
+            self._card.identity,
+            utterance.mean,
+            max(top_k, _FOR_MARGIN),
+            self._target.group,
         )
         hits = []
         for speaker_id, alike in found.hits:

@@ -24,9 +24,11 @@ class LiveSession:
     model: str
     """Name and version of its model."""
     speaker_ids: tuple[str, ...]
-    """Claimed or enrolled; empty for a search of the whole domain and for a call without target."""
+    """Claimed or enrolled; empty for a search, and for a call without target."""
     whole_domain: bool
     """Whether it searches the whole domain."""
+    group: str
+    """The group that it searches; empty: none."""
     process: int
     """Number of the process that serves it, from 0."""
     started_unix_s: float
@@ -96,6 +98,7 @@ class Sessions:
         model: str,
         speaker_ids: tuple[str, ...] = (),
         whole_domain: bool = False,
+        group: str = "",
     ) -> Iterator[SessionEntry]:
         """List a call until the body ends, however it does."""
         number = next(self._numbers)
@@ -107,6 +110,7 @@ class Sessions:
                 model=model,
                 speaker_ids=speaker_ids,
                 whole_domain=whole_domain,
+                group=group,
                 process=self._process,
                 started_unix_s=time.time(),
             )

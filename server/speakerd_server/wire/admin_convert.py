@@ -78,6 +78,7 @@ def session(value: LiveSession) -> pb.Session:
         model=value.model,
         speaker_ids=value.speaker_ids,
         whole_domain=value.whole_domain,
+        group=value.group,
         worker=value.process,
         start_time=convert.timestamp(value.started_unix_s),
         audio_received=convert.duration_of_seconds(value.audio_received_s),

@@ -6,14 +6,13 @@ from dataclasses import replace
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
-from speakerd.v1 import audio_pb2, enrollment_pb2, verification_pb2
+from speakerd.v1 import audio_pb2, verification_pb2
 
 from speakerd_server import values
 from speakerd_server.audio.containers import Container, ContainerFormat
 from speakerd_server.audio.decode import check_format
 from speakerd_server.calls.claims import DEFAULT_TOP_K, Target
 from speakerd_server.cards import Card
-from speakerd_server.enrolled import Recording, Speaker
 from speakerd_server.errors import (
     ChannelsUnsupported,
     ChannelUnknown,
@@ -147,6 +146,8 @@ def target(config: verification_pb2.VerificationConfig) -> Target:
             return Target(speaker_ids=tuple(config.speakers.speaker_ids))
         case "whole_domain":
             return Target(top_k=config.whole_domain.top_k or DEFAULT_TOP_K)
+        case "group":
+            return Target(top_k=config.group.top_k or DEFAULT_TOP_K, group=config.group.group)
     return Target()
 
 
@@ -262,37 +263,4 @@ def _speaker_score(value: values.SpeakerScore, scale: ScoreScale) -> verificatio
     if value.thresholds is not None:
         message.accept_at = value.thresholds.accept_at
         message.reject_below = value.thresholds.reject_below
-    return message
-
-
-def recording(value: Recording) -> enrollment_pb2.Recording:
-    """Give one stored recording."""
-    return enrollment_pb2.Recording(
-        recording_id=value.recording_id,
-        create_time=timestamp(value.created_unix_s),
-        net_speech=duration(value.speech_samples, value.sample_rate_hz),
-        window_count=value.window_count,
-        window_consistency=value.window_consistency,
-        band=wire_band(value.band),
-    )
-
-
-def speaker(value: Speaker) -> enrollment_pb2.Speaker:
-    """Give one person with all recordings."""
-    message = enrollment_pb2.Speaker(
-        speaker_id=value.speaker_id,
-        domain=value.domain,
-        state=enrollment_pb2.SpeakerState.Value(f"SPEAKER_STATE_{value.state.name}"),
-        display_name=value.display_name,
-        create_time=timestamp(value.created_unix_s),
-        update_time=timestamp(value.updated_unix_s),
-        recordings=[recording(one) for one in value.recordings],
-        net_speech=duration_of_seconds(
-            sum(one.speech_samples / one.sample_rate_hz for one in value.recordings)
-        ),
-    )
-    if value.model is not None:
-        message.model.CopyFrom(identity(value.model))
-    if value.opted_out_unix_s is not None:
-        message.opt_out_time.CopyFrom(timestamp(value.opted_out_unix_s))
     return message

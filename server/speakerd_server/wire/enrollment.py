@@ -16,7 +16,8 @@ from speakerd_server.calls.sessions import SessionEntry
 from speakerd_server.errors import ConfigMissing
 from speakerd_server.store.ids import check_speaker_id
 from speakerd_server.values import AudioFormat, Utterance
-from speakerd_server.wire import convert, edge
+from speakerd_server.wire import convert, edge, enrolled_convert
+from speakerd_server.wire.groups import GroupAdministration
 from speakerd_server.wire.quality_convert import (
     quality_limits,
     wire_band,
@@ -77,7 +78,7 @@ class _Enrolling:
         stored = await self.enrolment.store(utterance)
         metrics.ENROLMENTS.inc()
         return pb.EnrollmentResult(
-            speaker=convert.speaker(stored.speaker),
+            speaker=enrolled_convert.speaker(stored.speaker),
             recording_id=stored.recording_id,
             recording_consistency=stored.consistency,
             feedback=_feedback(stored.feedback.name),
@@ -88,8 +89,8 @@ class _Enrolling:
         )
 
 
-class EnrollmentService(SpeakerAdministration):
-    """The whole service: enrolments here, what operators do in SpeakerAdministration."""
+class EnrollmentService(SpeakerAdministration, GroupAdministration):
+    """The whole service: enrolments here, what operators do with speakers and groups elsewhere."""
 
     async def StreamEnroll(  # type: ignore[override] # noqa: N802 - answers by context.write
         self, request_iterator: AsyncIterator[Any], context: edge.Context

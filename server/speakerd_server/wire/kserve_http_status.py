@@ -19,6 +19,7 @@ STATUSES: dict[type[SpeakerdError], int] = {
     errors.NotFound: 404,
     errors.MethodUnsupported: 405,
     errors.NotPossible: 409,
+    errors.GroupExists: 409,
     errors.Exhausted: 429,
     errors.NotAvailable: 503,
     errors.TooSlow: 408,

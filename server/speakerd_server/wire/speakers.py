@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import unicodedata
 
 from speakerd.v1 import enrollment_pb2 as pb
@@ -11,13 +9,11 @@ from speakerd.v1 import enrollment_pb2_grpc
 
 from speakerd_server import metrics
 from speakerd_server.calls.serving import Serving
-from speakerd_server.errors import FieldInvalid, PageTokenInvalid
+from speakerd_server.errors import FieldInvalid
 from speakerd_server.store.ids import check_speaker_id
-from speakerd_server.wire import convert, edge
+from speakerd_server.wire import edge, enrolled_convert, pages
 
 MAXIMUM_NAME = 256
-MAXIMUM_PAGE = 1000
-DEFAULT_PAGE = 100
 
 
 class SpeakerAdministration(enrollment_pb2_grpc.EnrollmentServiceServicer):
@@ -35,7 +31,7 @@ class SpeakerAdministration(enrollment_pb2_grpc.EnrollmentServiceServicer):
     async def _get(self, request: pb.GetSpeakerRequest) -> pb.GetSpeakerResponse:
         domain, speaker_id = self._named(request)
         speaker = await self._serving.enrolments.speaker(domain, speaker_id)
-        return pb.GetSpeakerResponse(speaker=convert.speaker(speaker))
+        return pb.GetSpeakerResponse(speaker=enrolled_convert.speaker(speaker))
 
     async def ListSpeakers(  # noqa: N802
         self, request: pb.ListSpeakersRequest, context: edge.Context
@@ -45,16 +41,14 @@ class SpeakerAdministration(enrollment_pb2_grpc.EnrollmentServiceServicer):
 
     async def _list(self, request: pb.ListSpeakersRequest) -> pb.ListSpeakersResponse:
         domain = self._serving.domain(request.domain)
-        size = request.page_size or DEFAULT_PAGE
-        if not 1 <= size <= MAXIMUM_PAGE:
-            raise FieldInvalid("page_size", f"{size} is not between 1 and {MAXIMUM_PAGE}")
-        after = _token_read(request.page_token)
+        size = pages.page_size(request.page_size)
+        after = pages.token_read(request.page_token)
         found = await self._serving.enrolments.speakers(domain, after, size + 1)
         page = found[:size]
         more = len(found) > size
         return pb.ListSpeakersResponse(
-            speakers=[convert.speaker(one) for one in page],
-            next_page_token=_token(page[-1].speaker_id) if more else "",
+            speakers=[enrolled_convert.speaker(one) for one in page],
+            next_page_token=pages.token(page[-1].speaker_id) if more else "",
         )
 
     async def UpdateSpeaker(  # noqa: N802
@@ -70,7 +64,7 @@ class SpeakerAdministration(enrollment_pb2_grpc.EnrollmentServiceServicer):
         removed = tuple(request.remove_recording_ids)
         speaker = await self._serving.enrolments.update(domain, speaker_id, name, removed)
         metrics.ERASURES.inc(len(set(removed)))
-        return pb.UpdateSpeakerResponse(speaker=convert.speaker(speaker))
+        return pb.UpdateSpeakerResponse(speaker=enrolled_convert.speaker(speaker))
 
     async def DeleteSpeaker(  # noqa: N802
         self, request: pb.DeleteSpeakerRequest, context: edge.Context
@@ -95,7 +89,7 @@ class SpeakerAdministration(enrollment_pb2_grpc.EnrollmentServiceServicer):
         opted_out = await self._serving.enrolments.opt_out(domain, speaker_id)
         metrics.ERASURES.inc(opted_out.recordings_erased)
         return pb.OptOutSpeakerResponse(
-            speaker=convert.speaker(opted_out.speaker),
+            speaker=enrolled_convert.speaker(opted_out.speaker),
             recordings_erased=opted_out.recordings_erased,
         )
 
@@ -108,7 +102,7 @@ class SpeakerAdministration(enrollment_pb2_grpc.EnrollmentServiceServicer):
     async def _allow(self, request: pb.AllowSpeakerRequest) -> pb.AllowSpeakerResponse:
         domain, speaker_id = self._named(request)
         speaker = await self._serving.enrolments.allow(domain, speaker_id)
-        return pb.AllowSpeakerResponse(speaker=convert.speaker(speaker))
+        return pb.AllowSpeakerResponse(speaker=enrolled_convert.speaker(speaker))
 
     def _named(
         self,
@@ -131,20 +125,3 @@ def check_display_name(name: str | None) -> None:
         raise FieldInvalid("display_name", problem)
     if any(unicodedata.category(character).startswith("C") for character in name):
         raise FieldInvalid("display_name", "has a control character")
-
-
-def _token(speaker_id: str) -> str:
-    return base64.urlsafe_b64encode(b"1:" + speaker_id.encode()).decode()
-
-
-def _token_read(token: str) -> str | None:
-    if not token:
-        return None
-    try:
-        plain = base64.b64decode(token.encode(), altchars=b"-_", validate=True).decode()
-    except (binascii.Error, UnicodeError):
-        raise PageTokenInvalid from None
-    version, separator, speaker_id = plain.partition(":")
-    if (version, separator) != ("1", ":") or not speaker_id:
-        raise PageTokenInvalid
-    return speaker_id

@@ -1,4 +1,4 @@
-"""VerificationService: live and whole verification, comparison, embeddings."""
+"""VerificationService: live and whole verification."""
 
 from __future__ import annotations
 
@@ -9,29 +9,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from speakerd.v1 import verification_pb2 as pb
-from speakerd.v1 import verification_pb2_grpc
 
 from speakerd_server import metrics
 from speakerd_server.calls.claims import Claim, Target
-from speakerd_server.calls.hearing import Hearing, window_length
+from speakerd_server.calls.hearing import Hearing
 from speakerd_server.calls.models import LoadedModel
-from speakerd_server.calls.serving import Serving
 from speakerd_server.calls.sessions import SessionEntry
-from speakerd_server.decision import Comparison, decide, pair_of
-from speakerd_server.errors import AudioWithoutVoice, ConfigMissing
-from speakerd_server.margin import check_margin
+from speakerd_server.errors import ConfigMissing
 from speakerd_server.pipeline import Heard
-from speakerd_server.quality.limits import QualitySettings, poor
-from speakerd_server.score.similarity import cosine, on_scale
-from speakerd_server.sequential import one_look
-from speakerd_server.values import AudioFormat, Policy, ScoreScale, SpeakerState, Verdict
+from speakerd_server.quality.limits import QualitySettings
+from speakerd_server.values import AudioFormat, Policy, Verdict
 from speakerd_server.wire import convert, edge
-from speakerd_server.wire.quality_convert import (
-    quality_limits,
-    wire_band,
-    wire_quality,
-)
+from speakerd_server.wire.quality_convert import quality_limits
 from speakerd_server.wire.sounds import whole_sound
+from speakerd_server.wire.whole import WholeRecordings
 
 _log = logging.getLogger(__name__)
 
@@ -67,7 +58,8 @@ class _Verification:
             "domain": self.domain,
             "model": self.hearing.model.reference,
             "speaker_ids": self.target.speaker_ids,
-            "whole_domain": self.target.top_k is not None,
+            "whole_domain": self.target.top_k is not None and self.target.group is None,
+            "group": self.target.group or "",
         }
 
     def settings(self) -> pb.EffectiveSettings:
@@ -84,11 +76,8 @@ class _Verification:
         )
 
 
-class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
-    """Translates between the wire and claims over pipelines."""
-
-    def __init__(self, serving: Serving) -> None:
-        self._serving = serving
+class VerificationService(WholeRecordings):
+    """The whole service: verification here, what takes recordings without a claim elsewhere."""
 
     async def StreamVerify(  # type: ignore[override] # noqa: N802 - answers by context.write
         self, request_iterator: AsyncIterator[Any], context: edge.Context
@@ -163,77 +152,6 @@ class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
         _decided(call, verdict)
         return pb.VerifyResponse(settings=verification.settings(), result=result)
 
-    async def Compare(  # noqa: N802
-        self, request: pb.CompareRequest, context: edge.Context
-    ) -> pb.CompareResponse:
-        """Compare two recordings."""
-        return await edge.answered(context, "Compare", lambda call: self._compare(request, call))
-
-    async def _compare(self, request: pb.CompareRequest, call: edge.Call) -> pb.CompareResponse:
-        call.named(request.request_id)
-        size_bytes = len(request.first.content) + len(request.second.content)
-        with (
-            self._serving.models.held(request.model) as model,
-            self._serving.places.unary(size_bytes),
-        ):
-            policy = one_look(convert.policy(request.policy, model.card))
-            check_margin(policy.minimum_margin, policy.scale, searched=False)
-            limits = quality_limits(request.policy.quality, self._serving.quality)
-            cut = policy.maximum_speech_samples
-            with edge.within("first"):
-                first = await self._recording(model, request, request.first, cut)
-            with edge.within("second"):
-                second = await self._recording(model, request, request.second, cut)
-        heard = min(first, second, key=lambda one: one.utterance.window_count)
-        was_heard = heard.utterance.window_count > 0
-        alike = cosine(first.utterance.mean, second.utterance.mean) if was_heard else None
-        bands = pair_of(first.utterance.band, second.utterance.band)
-        verdict = decide(
-            policy,
-            [Comparison("the other recording", alike, SpeakerState.ENROLLED, bands)],
-            speech_samples=min(first.utterance.speech_samples, second.utterance.speech_samples),
-            window_count=heard.utterance.window_count,
-            sample_rate_hz=model.card.sample_rate_hz,
-            speakers_compared=1,
-            poor=poor(first.utterance.quality, limits) or poor(second.utterance.quality, limits),
-        )
-        scales = (ScoreScale.COSINE, ScoreScale.SIMILARITY) if alike is not None else ()
-        return pb.CompareResponse(
-            request_id=call.request_id,
-            scores=[convert.score(on_scale(alike or 0.0, scale), scale) for scale in scales],
-            decision=convert.decision(verdict.decision),
-            reason=verdict.reason,
-            policy=convert.wire_policy(policy, model.card.sample_rate_hz, limits),
-            model=convert.identity(model.card.identity),
-        )
-
-    async def Embed(  # noqa: N802
-        self, request: pb.EmbedRequest, context: edge.Context
-    ) -> pb.EmbedResponse:
-        """Embed one recording."""
-        return await edge.answered(context, "Embed", lambda call: self._embed(request, call))
-
-    async def _embed(self, request: pb.EmbedRequest, call: edge.Call) -> pb.EmbedResponse:
-        call.named(request.request_id)
-        with (
-            self._serving.models.held(request.model) as model,
-            self._serving.places.unary(len(request.audio.content)),
-            edge.within("audio"),
-        ):
-            utterance = (await self._recording(model, request, request.audio)).utterance
-        if not utterance.window_count:
-            raise AudioWithoutVoice(utterance.windows_without_variance)
-        return pb.EmbedResponse(
-            request_id=call.request_id,
-            embedding=utterance.mean.tolist(),
-            window_count=utterance.window_count,
-            windows_without_variance=utterance.windows_without_variance,
-            net_speech=convert.duration(utterance.speech_samples, model.card.sample_rate_hz),
-            model=convert.identity(model.card.identity),
-            band=wire_band(utterance.band),
-            quality=wire_quality(utterance.quality),
-        )
-
     async def _verification(
         self,
         config: pb.VerificationConfig,
@@ -256,41 +174,6 @@ class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
         claim = Claim(self._serving, domain, target, model.card, policy, limits)
         await claim.check(hearing)
         return _Verification(request_id, domain, hearing, policy, target, claim, limits)
-
-    def _hearing(
-        self,
-        model: LoadedModel,
-        request: pb.VerificationConfig | pb.CompareRequest | pb.EmbedRequest,
-        audio_format: AudioFormat,
-        *,
-        update_interval_s: float = 0.0,
-        maximum_speech_samples: int | None = None,
-        every_window: bool = False,
-    ) -> Hearing:
-        wanted = request.samples_per_chunk if request.HasField("samples_per_chunk") else None
-        gated = convert.speech_gate(request.speech_gate)
-        if gated is None and isinstance(request, pb.EmbedRequest):
-            gated = False  # embeddings are the seed runtime's unless something else is asked for
-        return Hearing(
-            model=model,
-            audio_format=audio_format,
-            samples_per_chunk=window_length(model, wanted),
-            update_interval_s=update_interval_s,
-            maximum_speech_samples=maximum_speech_samples,
-            gated=self._serving.gated(gated),
-            every_window=every_window,
-        )
-
-    async def _recording(
-        self,
-        model: LoadedModel,
-        request: pb.CompareRequest | pb.EmbedRequest,
-        audio: pb.Audio,
-        cut: int | None = None,
-    ) -> Heard:
-        sound = whole_sound(audio.format, audio.content)
-        hearing = self._hearing(model, request, sound.audio_format, maximum_speech_samples=cut)
-        return await hearing.whole(self._serving, sound.content)
 
 
 def _decided(call: edge.Call, verdict: Verdict) -> None:

@@ -606,6 +606,7 @@ class Session(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     SPEAKER_IDS_FIELD_NUMBER: _builtins.int
     WHOLE_DOMAIN_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
     WORKER_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
     AUDIO_RECEIVED_FIELD_NUMBER: _builtins.int
@@ -622,6 +623,8 @@ class Session(_message.Message):
     """Name and version of its model, with "/" between them."""
     whole_domain: _builtins.bool
     """True when it looks for anyone of the domain."""
+    group: _builtins.str
+    """The group among whose members it looks; empty: none."""
     worker: _builtins.int
     """Number of the process that serves it, from 0."""
     window_count: _builtins.int
@@ -653,6 +656,7 @@ class Session(_message.Message):
         model: _builtins.str = ...,
         speaker_ids: _abc.Iterable[_builtins.str] | None = ...,
         whole_domain: _builtins.bool = ...,
+        group: _builtins.str = ...,
         worker: _builtins.int = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
         audio_received: _duration_pb2.Duration | None = ...,
@@ -662,7 +666,7 @@ class Session(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["audio_received", b"audio_received", "net_speech", b"net_speech", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio_received", b"audio_received", "decision", b"decision", "domain", b"domain", "model", b"model", "net_speech", b"net_speech", "request_id", b"request_id", "rpc", b"rpc", "speaker_ids", b"speaker_ids", "start_time", b"start_time", "whole_domain", b"whole_domain", "window_count", b"window_count", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio_received", b"audio_received", "decision", b"decision", "domain", b"domain", "group", b"group", "model", b"model", "net_speech", b"net_speech", "request_id", b"request_id", "rpc", b"rpc", "speaker_ids", b"speaker_ids", "start_time", b"start_time", "whole_domain", b"whole_domain", "window_count", b"window_count", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -75,6 +75,31 @@ class EnrollmentServiceStub(object):
                 request_serializer=speakerd_dot_v1_dot_enrollment__pb2.AllowSpeakerRequest.SerializeToString,
                 response_deserializer=speakerd_dot_v1_dot_enrollment__pb2.AllowSpeakerResponse.FromString,
                 _registered_method=True)
+        self.CreateGroup = channel.unary_unary(
+                '/speakerd.v1.EnrollmentService/CreateGroup',
+                request_serializer=speakerd_dot_v1_dot_enrollment__pb2.CreateGroupRequest.SerializeToString,
+                response_deserializer=speakerd_dot_v1_dot_enrollment__pb2.CreateGroupResponse.FromString,
+                _registered_method=True)
+        self.GetGroup = channel.unary_unary(
+                '/speakerd.v1.EnrollmentService/GetGroup',
+                request_serializer=speakerd_dot_v1_dot_enrollment__pb2.GetGroupRequest.SerializeToString,
+                response_deserializer=speakerd_dot_v1_dot_enrollment__pb2.GetGroupResponse.FromString,
+                _registered_method=True)
+        self.ListGroups = channel.unary_unary(
+                '/speakerd.v1.EnrollmentService/ListGroups',
+                request_serializer=speakerd_dot_v1_dot_enrollment__pb2.ListGroupsRequest.SerializeToString,
+                response_deserializer=speakerd_dot_v1_dot_enrollment__pb2.ListGroupsResponse.FromString,
+                _registered_method=True)
+        self.UpdateGroup = channel.unary_unary(
+                '/speakerd.v1.EnrollmentService/UpdateGroup',
+                request_serializer=speakerd_dot_v1_dot_enrollment__pb2.UpdateGroupRequest.SerializeToString,
+                response_deserializer=speakerd_dot_v1_dot_enrollment__pb2.UpdateGroupResponse.FromString,
+                _registered_method=True)
+        self.DeleteGroup = channel.unary_unary(
+                '/speakerd.v1.EnrollmentService/DeleteGroup',
+                request_serializer=speakerd_dot_v1_dot_enrollment__pb2.DeleteGroupRequest.SerializeToString,
+                response_deserializer=speakerd_dot_v1_dot_enrollment__pb2.DeleteGroupResponse.FromString,
+                _registered_method=True)
 
 
 class EnrollmentServiceServicer(object):
@@ -129,7 +154,7 @@ class EnrollmentServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeleteSpeaker(self, request, context):
-        """Deletes a speaker and erases the voiceprint: after the reply no byte of it is in the
+        """Deletes a speaker, who leaves every group, and erases the voiceprint: after the reply no byte of it is in the
         database file, its write-ahead log or the search index.
         Ends with INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (SPEAKER_OPTED_OUT: the opt-out would
         be forgotten), RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS or INTERNAL.
@@ -139,8 +164,8 @@ class EnrollmentServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def OptOutSpeaker(self, request, context):
-        """Erases a speaker's voiceprint as DeleteSpeaker does, and the display name; from then on this id
-        is neither enrolled nor verified until AllowSpeaker. An id that is not known yet can opt out as
+        """Erases a speaker's voiceprint as DeleteSpeaker does, and the display name, and takes it out of
+        every group; from then on this id is neither enrolled nor verified until AllowSpeaker. An id that is not known yet can opt out as
         well. Opting out again changes nothing.
         Ends with INVALID_ARGUMENT, NOT_FOUND (unknown domain), RESOURCE_EXHAUSTED (STORE_FULL),
         UNAVAILABLE, DATA_LOSS or INTERNAL.
@@ -153,6 +178,50 @@ class EnrollmentServiceServicer(object):
         """Lifts an opt-out: the speaker is PENDING and can be enrolled anew.
         Ends with INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (SPEAKER_NOT_OPTED_OUT),
         RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS or INTERNAL. Then nothing was changed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateGroup(self, request, context):
+        """Makes an empty group, such as a household or a watchlist; of that name none may exist.
+        Ends with INVALID_ARGUMENT, NOT_FOUND (unknown domain), ALREADY_EXISTS (GROUP_EXISTS),
+        FAILED_PRECONDITION (TOO_MANY_GROUPS), RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE,
+        DATA_LOSS or INTERNAL.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetGroup(self, request, context):
+        """Gives one group with its members.
+        Ends with INVALID_ARGUMENT, NOT_FOUND, UNAVAILABLE, DATA_LOSS or INTERNAL.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListGroups(self, request, context):
+        """Lists the groups of a domain by name, page by page.
+        Ends with INVALID_ARGUMENT, NOT_FOUND (unknown domain), UNAVAILABLE, DATA_LOSS or INTERNAL.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateGroup(self, request, context):
+        """Adds speakers to a group and removes members from it, all or nothing.
+        Ends with INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (TOO_MANY_MEMBERS, SPEAKER_OPTED_OUT),
+        RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS or INTERNAL. Then nothing was changed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteGroup(self, request, context):
+        """Deletes a group; its members stay enrolled.
+        Ends with INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS
+        or INTERNAL.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -200,6 +269,31 @@ def add_EnrollmentServiceServicer_to_server(servicer, server):
                     servicer.AllowSpeaker,
                     request_deserializer=speakerd_dot_v1_dot_enrollment__pb2.AllowSpeakerRequest.FromString,
                     response_serializer=speakerd_dot_v1_dot_enrollment__pb2.AllowSpeakerResponse.SerializeToString,
+            ),
+            'CreateGroup': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateGroup,
+                    request_deserializer=speakerd_dot_v1_dot_enrollment__pb2.CreateGroupRequest.FromString,
+                    response_serializer=speakerd_dot_v1_dot_enrollment__pb2.CreateGroupResponse.SerializeToString,
+            ),
+            'GetGroup': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetGroup,
+                    request_deserializer=speakerd_dot_v1_dot_enrollment__pb2.GetGroupRequest.FromString,
+                    response_serializer=speakerd_dot_v1_dot_enrollment__pb2.GetGroupResponse.SerializeToString,
+            ),
+            'ListGroups': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListGroups,
+                    request_deserializer=speakerd_dot_v1_dot_enrollment__pb2.ListGroupsRequest.FromString,
+                    response_serializer=speakerd_dot_v1_dot_enrollment__pb2.ListGroupsResponse.SerializeToString,
+            ),
+            'UpdateGroup': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateGroup,
+                    request_deserializer=speakerd_dot_v1_dot_enrollment__pb2.UpdateGroupRequest.FromString,
+                    response_serializer=speakerd_dot_v1_dot_enrollment__pb2.UpdateGroupResponse.SerializeToString,
+            ),
+            'DeleteGroup': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteGroup,
+                    request_deserializer=speakerd_dot_v1_dot_enrollment__pb2.DeleteGroupRequest.FromString,
+                    response_serializer=speakerd_dot_v1_dot_enrollment__pb2.DeleteGroupResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -419,6 +513,141 @@ class EnrollmentService(object):
             '/speakerd.v1.EnrollmentService/AllowSpeaker',
             speakerd_dot_v1_dot_enrollment__pb2.AllowSpeakerRequest.SerializeToString,
             speakerd_dot_v1_dot_enrollment__pb2.AllowSpeakerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateGroup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/speakerd.v1.EnrollmentService/CreateGroup',
+            speakerd_dot_v1_dot_enrollment__pb2.CreateGroupRequest.SerializeToString,
+            speakerd_dot_v1_dot_enrollment__pb2.CreateGroupResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetGroup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/speakerd.v1.EnrollmentService/GetGroup',
+            speakerd_dot_v1_dot_enrollment__pb2.GetGroupRequest.SerializeToString,
+            speakerd_dot_v1_dot_enrollment__pb2.GetGroupResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListGroups(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/speakerd.v1.EnrollmentService/ListGroups',
+            speakerd_dot_v1_dot_enrollment__pb2.ListGroupsRequest.SerializeToString,
+            speakerd_dot_v1_dot_enrollment__pb2.ListGroupsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateGroup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/speakerd.v1.EnrollmentService/UpdateGroup',
+            speakerd_dot_v1_dot_enrollment__pb2.UpdateGroupRequest.SerializeToString,
+            speakerd_dot_v1_dot_enrollment__pb2.UpdateGroupResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteGroup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/speakerd.v1.EnrollmentService/DeleteGroup',
+            speakerd_dot_v1_dot_enrollment__pb2.DeleteGroupRequest.SerializeToString,
+            speakerd_dot_v1_dot_enrollment__pb2.DeleteGroupResponse.FromString,
             options,
             channel_credentials,
             insecure,

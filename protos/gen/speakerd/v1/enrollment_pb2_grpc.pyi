@@ -61,14 +61,14 @@ class EnrollmentServiceStub:
     or INTERNAL. Then nothing was changed.
     """
     DeleteSpeaker: _grpc.UnaryUnaryMultiCallable[_enrollment_pb2.DeleteSpeakerRequest, _enrollment_pb2.DeleteSpeakerResponse]
-    """Deletes a speaker and erases the voiceprint: after the reply no byte of it is in the
+    """Deletes a speaker, who leaves every group, and erases the voiceprint: after the reply no byte of it is in the
     database file, its write-ahead log or the search index.
     Ends with INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (SPEAKER_OPTED_OUT: the opt-out would
     be forgotten), RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS or INTERNAL.
     """
     OptOutSpeaker: _grpc.UnaryUnaryMultiCallable[_enrollment_pb2.OptOutSpeakerRequest, _enrollment_pb2.OptOutSpeakerResponse]
-    """Erases a speaker's voiceprint as DeleteSpeaker does, and the display name; from then on this id
-    is neither enrolled nor verified until AllowSpeaker. An id that is not known yet can opt out as
+    """Erases a speaker's voiceprint as DeleteSpeaker does, and the display name, and takes it out of
+    every group; from then on this id is neither enrolled nor verified until AllowSpeaker. An id that is not known yet can opt out as
     well. Opting out again changes nothing.
     Ends with INVALID_ARGUMENT, NOT_FOUND (unknown domain), RESOURCE_EXHAUSTED (STORE_FULL),
     UNAVAILABLE, DATA_LOSS or INTERNAL.
@@ -77,6 +77,30 @@ class EnrollmentServiceStub:
     """Lifts an opt-out: the speaker is PENDING and can be enrolled anew.
     Ends with INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (SPEAKER_NOT_OPTED_OUT),
     RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS or INTERNAL. Then nothing was changed.
+    """
+    CreateGroup: _grpc.UnaryUnaryMultiCallable[_enrollment_pb2.CreateGroupRequest, _enrollment_pb2.CreateGroupResponse]
+    """Makes an empty group, such as a household or a watchlist; of that name none may exist.
+    Ends with INVALID_ARGUMENT, NOT_FOUND (unknown domain), ALREADY_EXISTS (GROUP_EXISTS),
+    FAILED_PRECONDITION (TOO_MANY_GROUPS), RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE,
+    DATA_LOSS or INTERNAL.
+    """
+    GetGroup: _grpc.UnaryUnaryMultiCallable[_enrollment_pb2.GetGroupRequest, _enrollment_pb2.GetGroupResponse]
+    """Gives one group with its members.
+    Ends with INVALID_ARGUMENT, NOT_FOUND, UNAVAILABLE, DATA_LOSS or INTERNAL.
+    """
+    ListGroups: _grpc.UnaryUnaryMultiCallable[_enrollment_pb2.ListGroupsRequest, _enrollment_pb2.ListGroupsResponse]
+    """Lists the groups of a domain by name, page by page.
+    Ends with INVALID_ARGUMENT, NOT_FOUND (unknown domain), UNAVAILABLE, DATA_LOSS or INTERNAL.
+    """
+    UpdateGroup: _grpc.UnaryUnaryMultiCallable[_enrollment_pb2.UpdateGroupRequest, _enrollment_pb2.UpdateGroupResponse]
+    """Adds speakers to a group and removes members from it, all or nothing.
+    Ends with INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (TOO_MANY_MEMBERS, SPEAKER_OPTED_OUT),
+    RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS or INTERNAL. Then nothing was changed.
+    """
+    DeleteGroup: _grpc.UnaryUnaryMultiCallable[_enrollment_pb2.DeleteGroupRequest, _enrollment_pb2.DeleteGroupResponse]
+    """Deletes a group; its members stay enrolled.
+    Ends with INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS
+    or INTERNAL.
     """
 
 @_typing.type_check_only
@@ -112,14 +136,14 @@ class EnrollmentServiceAsyncStub(EnrollmentServiceStub):
     or INTERNAL. Then nothing was changed.
     """
     DeleteSpeaker: _aio.UnaryUnaryMultiCallable[_enrollment_pb2.DeleteSpeakerRequest, _enrollment_pb2.DeleteSpeakerResponse]  # type: ignore[assignment]
-    """Deletes a speaker and erases the voiceprint: after the reply no byte of it is in the
+    """Deletes a speaker, who leaves every group, and erases the voiceprint: after the reply no byte of it is in the
     database file, its write-ahead log or the search index.
     Ends with INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (SPEAKER_OPTED_OUT: the opt-out would
     be forgotten), RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS or INTERNAL.
     """
     OptOutSpeaker: _aio.UnaryUnaryMultiCallable[_enrollment_pb2.OptOutSpeakerRequest, _enrollment_pb2.OptOutSpeakerResponse]  # type: ignore[assignment]
-    """Erases a speaker's voiceprint as DeleteSpeaker does, and the display name; from then on this id
-    is neither enrolled nor verified until AllowSpeaker. An id that is not known yet can opt out as
+    """Erases a speaker's voiceprint as DeleteSpeaker does, and the display name, and takes it out of
+    every group; from then on this id is neither enrolled nor verified until AllowSpeaker. An id that is not known yet can opt out as
     well. Opting out again changes nothing.
     Ends with INVALID_ARGUMENT, NOT_FOUND (unknown domain), RESOURCE_EXHAUSTED (STORE_FULL),
     UNAVAILABLE, DATA_LOSS or INTERNAL.
@@ -128,6 +152,30 @@ class EnrollmentServiceAsyncStub(EnrollmentServiceStub):
     """Lifts an opt-out: the speaker is PENDING and can be enrolled anew.
     Ends with INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (SPEAKER_NOT_OPTED_OUT),
     RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS or INTERNAL. Then nothing was changed.
+    """
+    CreateGroup: _aio.UnaryUnaryMultiCallable[_enrollment_pb2.CreateGroupRequest, _enrollment_pb2.CreateGroupResponse]  # type: ignore[assignment]
+    """Makes an empty group, such as a household or a watchlist; of that name none may exist.
+    Ends with INVALID_ARGUMENT, NOT_FOUND (unknown domain), ALREADY_EXISTS (GROUP_EXISTS),
+    FAILED_PRECONDITION (TOO_MANY_GROUPS), RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE,
+    DATA_LOSS or INTERNAL.
+    """
+    GetGroup: _aio.UnaryUnaryMultiCallable[_enrollment_pb2.GetGroupRequest, _enrollment_pb2.GetGroupResponse]  # type: ignore[assignment]
+    """Gives one group with its members.
+    Ends with INVALID_ARGUMENT, NOT_FOUND, UNAVAILABLE, DATA_LOSS or INTERNAL.
+    """
+    ListGroups: _aio.UnaryUnaryMultiCallable[_enrollment_pb2.ListGroupsRequest, _enrollment_pb2.ListGroupsResponse]  # type: ignore[assignment]
+    """Lists the groups of a domain by name, page by page.
+    Ends with INVALID_ARGUMENT, NOT_FOUND (unknown domain), UNAVAILABLE, DATA_LOSS or INTERNAL.
+    """
+    UpdateGroup: _aio.UnaryUnaryMultiCallable[_enrollment_pb2.UpdateGroupRequest, _enrollment_pb2.UpdateGroupResponse]  # type: ignore[assignment]
+    """Adds speakers to a group and removes members from it, all or nothing.
+    Ends with INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (TOO_MANY_MEMBERS, SPEAKER_OPTED_OUT),
+    RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS or INTERNAL. Then nothing was changed.
+    """
+    DeleteGroup: _aio.UnaryUnaryMultiCallable[_enrollment_pb2.DeleteGroupRequest, _enrollment_pb2.DeleteGroupResponse]  # type: ignore[assignment]
+    """Deletes a group; its members stay enrolled.
+    Ends with INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS
+    or INTERNAL.
     """
 
 class EnrollmentServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -196,7 +244,7 @@ class EnrollmentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _enrollment_pb2.DeleteSpeakerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_enrollment_pb2.DeleteSpeakerResponse, _abc.Awaitable[_enrollment_pb2.DeleteSpeakerResponse]]:
-        """Deletes a speaker and erases the voiceprint: after the reply no byte of it is in the
+        """Deletes a speaker, who leaves every group, and erases the voiceprint: after the reply no byte of it is in the
         database file, its write-ahead log or the search index.
         Ends with INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (SPEAKER_OPTED_OUT: the opt-out would
         be forgotten), RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS or INTERNAL.
@@ -208,8 +256,8 @@ class EnrollmentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _enrollment_pb2.OptOutSpeakerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_enrollment_pb2.OptOutSpeakerResponse, _abc.Awaitable[_enrollment_pb2.OptOutSpeakerResponse]]:
-        """Erases a speaker's voiceprint as DeleteSpeaker does, and the display name; from then on this id
-        is neither enrolled nor verified until AllowSpeaker. An id that is not known yet can opt out as
+        """Erases a speaker's voiceprint as DeleteSpeaker does, and the display name, and takes it out of
+        every group; from then on this id is neither enrolled nor verified until AllowSpeaker. An id that is not known yet can opt out as
         well. Opting out again changes nothing.
         Ends with INVALID_ARGUMENT, NOT_FOUND (unknown domain), RESOURCE_EXHAUSTED (STORE_FULL),
         UNAVAILABLE, DATA_LOSS or INTERNAL.
@@ -224,6 +272,60 @@ class EnrollmentServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lifts an opt-out: the speaker is PENDING and can be enrolled anew.
         Ends with INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (SPEAKER_NOT_OPTED_OUT),
         RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS or INTERNAL. Then nothing was changed.
+        """
+
+    @_abc_1.abstractmethod
+    def CreateGroup(
+        self,
+        request: _enrollment_pb2.CreateGroupRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_enrollment_pb2.CreateGroupResponse, _abc.Awaitable[_enrollment_pb2.CreateGroupResponse]]:
+        """Makes an empty group, such as a household or a watchlist; of that name none may exist.
+        Ends with INVALID_ARGUMENT, NOT_FOUND (unknown domain), ALREADY_EXISTS (GROUP_EXISTS),
+        FAILED_PRECONDITION (TOO_MANY_GROUPS), RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE,
+        DATA_LOSS or INTERNAL.
+        """
+
+    @_abc_1.abstractmethod
+    def GetGroup(
+        self,
+        request: _enrollment_pb2.GetGroupRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_enrollment_pb2.GetGroupResponse, _abc.Awaitable[_enrollment_pb2.GetGroupResponse]]:
+        """Gives one group with its members.
+        Ends with INVALID_ARGUMENT, NOT_FOUND, UNAVAILABLE, DATA_LOSS or INTERNAL.
+        """
+
+    @_abc_1.abstractmethod
+    def ListGroups(
+        self,
+        request: _enrollment_pb2.ListGroupsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_enrollment_pb2.ListGroupsResponse, _abc.Awaitable[_enrollment_pb2.ListGroupsResponse]]:
+        """Lists the groups of a domain by name, page by page.
+        Ends with INVALID_ARGUMENT, NOT_FOUND (unknown domain), UNAVAILABLE, DATA_LOSS or INTERNAL.
+        """
+
+    @_abc_1.abstractmethod
+    def UpdateGroup(
+        self,
+        request: _enrollment_pb2.UpdateGroupRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_enrollment_pb2.UpdateGroupResponse, _abc.Awaitable[_enrollment_pb2.UpdateGroupResponse]]:
+        """Adds speakers to a group and removes members from it, all or nothing.
+        Ends with INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (TOO_MANY_MEMBERS, SPEAKER_OPTED_OUT),
+        RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS or INTERNAL. Then nothing was changed.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteGroup(
+        self,
+        request: _enrollment_pb2.DeleteGroupRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_enrollment_pb2.DeleteGroupResponse, _abc.Awaitable[_enrollment_pb2.DeleteGroupResponse]]:
+        """Deletes a group; its members stay enrolled.
+        Ends with INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS
+        or INTERNAL.
         """
 
 def add_EnrollmentServiceServicer_to_server(servicer: EnrollmentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -69,6 +69,32 @@ class WholeDomain(_message.Message):
 Global___WholeDomain: _TypeAlias = WholeDomain  # noqa: Y015
 
 @_typing.final
+class GroupTarget(_message.Message):
+    """The members of one group of the domain."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: _builtins.int
+    TOP_K_FIELD_NUMBER: _builtins.int
+    group: _builtins.str
+    """Unknown: NOT_FOUND, GROUP_UNKNOWN."""
+    top_k: _builtins.int
+    """How many of the most alike members to return, 1 to 100; 0 means 5."""
+    def __init__(
+        self,
+        *,
+        group: _builtins.str = ...,
+        top_k: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "top_k", b"top_k"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GroupTarget: _TypeAlias = GroupTarget  # noqa: Y015
+
+@_typing.final
 class HandoverPolicy(_message.Message):
     """What is done when another voice takes over in a call."""
 
@@ -99,7 +125,7 @@ class SequentialPolicy(_message.Message):
     it is UNDECIDED. The last window, which the call's end cuts short, decides nothing.
 
     Each claimed speaker is decided alone, and the rates are those of one claim: a stranger who is
-    compared with ten speakers has ten chances. With whole_domain, with a samples_per_chunk or
+    compared with ten speakers has ten chances. With whole_domain or group, with a samples_per_chunk or
     speech_gate other than those behind the boundaries, and in Compare: POLICY_INVALID.
     """
 
@@ -153,7 +179,7 @@ class Policy(_message.Message):
     in updates and in the final. Unset: the card's value; with accept_at set, accept_at.
     """
     minimum_margin: _builtins.float
-    """For whole_domain: where the best leads the second by less than this, on the scale, an ACCEPT is
+    """For whole_domain and group: where the best leads the second by less than this, on the scale, an ACCEPT is
     turned to UNDECIDED. At least 0 and no more than the scale is wide; unset: 0. Above 0 with another
     target, and in Compare: POLICY_INVALID.
     """
@@ -225,6 +251,7 @@ class VerificationConfig(_message.Message):
     SPEAKER_ID_FIELD_NUMBER: _builtins.int
     SPEAKERS_FIELD_NUMBER: _builtins.int
     WHOLE_DOMAIN_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
     AUDIO_FORMAT_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     SAMPLES_PER_CHUNK_FIELD_NUMBER: _builtins.int
@@ -259,6 +286,10 @@ class VerificationConfig(_message.Message):
         """Anyone enrolled in the domain."""
 
     @_builtins.property
+    def group(self) -> Global___GroupTarget:
+        """Any member of a group of the domain, as they are at that moment."""
+
+    @_builtins.property
     def audio_format(self) -> _audio_pb2.AudioFormat:
         """Required."""
 
@@ -278,6 +309,7 @@ class VerificationConfig(_message.Message):
         speaker_id: _builtins.str = ...,
         speakers: Global___SpeakerList | None = ...,
         whole_domain: Global___WholeDomain | None = ...,
+        group: Global___GroupTarget | None = ...,
         audio_format: _audio_pb2.AudioFormat | None = ...,
         model: _builtins.str = ...,
         samples_per_chunk: _builtins.int | None = ...,
@@ -285,13 +317,13 @@ class VerificationConfig(_message.Message):
         update_interval: _duration_pb2.Duration | None = ...,
         speech_gate: _audio_pb2.SpeechGate.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_samples_per_chunk", b"_samples_per_chunk", "audio_format", b"audio_format", "policy", b"policy", "samples_per_chunk", b"samples_per_chunk", "speaker_id", b"speaker_id", "speakers", b"speakers", "target", b"target", "update_interval", b"update_interval", "whole_domain", b"whole_domain"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_samples_per_chunk", b"_samples_per_chunk", "audio_format", b"audio_format", "group", b"group", "policy", b"policy", "samples_per_chunk", b"samples_per_chunk", "speaker_id", b"speaker_id", "speakers", b"speakers", "target", b"target", "update_interval", b"update_interval", "whole_domain", b"whole_domain"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_samples_per_chunk", b"_samples_per_chunk", "audio_format", b"audio_format", "domain", b"domain", "model", b"model", "policy", b"policy", "request_id", b"request_id", "samples_per_chunk", b"samples_per_chunk", "speaker_id", b"speaker_id", "speakers", b"speakers", "speech_gate", b"speech_gate", "target", b"target", "update_interval", b"update_interval", "whole_domain", b"whole_domain"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_samples_per_chunk", b"_samples_per_chunk", "audio_format", b"audio_format", "domain", b"domain", "group", b"group", "model", b"model", "policy", b"policy", "request_id", b"request_id", "samples_per_chunk", b"samples_per_chunk", "speaker_id", b"speaker_id", "speakers", b"speakers", "speech_gate", b"speech_gate", "target", b"target", "update_interval", b"update_interval", "whole_domain", b"whole_domain"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__samples_per_chunk: _TypeAlias = _typing.Literal["samples_per_chunk"]  # noqa: Y015
     _WhichOneofArgType__samples_per_chunk: _TypeAlias = _typing.Literal["_samples_per_chunk", b"_samples_per_chunk"]  # noqa: Y015
-    _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["speaker_id", "speakers", "whole_domain"]  # noqa: Y015
+    _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["speaker_id", "speakers", "whole_domain", "group"]  # noqa: Y015
     _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__samples_per_chunk) -> _WhichOneofReturnType__samples_per_chunk | None: ...
