@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from speakerd_server.errors import AudioTooLong, AudioTooShort, NoAudio
 from speakerd_server.gate.settings import GateSettings
-from speakerd_server.session import Session, SessionSettings
+from speakerd_server.session import Session
+from speakerd_server.session_settings import SessionSettings
 from speakerd_server.values import AudioFormat, Encoding, Float32, Utterance
 from support.driven import Call, assert_same, heard
 from support.signals import card, noise, pieces, splits, to_bytes

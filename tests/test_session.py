@@ -7,7 +7,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from speakerd_server.audio.ingest import Ingest
-from speakerd_server.session import Session, SessionSettings
+from speakerd_server.session import Session
+from speakerd_server.session_settings import SessionSettings
 from speakerd_server.values import AudioFormat, Encoding, Float32, Window
 from support.driven import Call, assert_same, heard
 from support.signals import RATES_HZ, card, embed, noise, pieces, splits, to_bytes, tone

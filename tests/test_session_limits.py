@@ -13,7 +13,8 @@ from speakerd_server.errors import (
     SampleRateUnsupported,
     SamplesPerChunkInvalid,
 )
-from speakerd_server.session import Session, SessionSettings
+from speakerd_server.session import Session
+from speakerd_server.session_settings import SessionSettings
 from speakerd_server.values import AudioFormat, Encoding
 from support.driven import Call, assert_same
 from support.signals import RATES_HZ, card, noise, to_bytes

@@ -27,12 +27,13 @@ from speakerd_client.audio import (
     read_file,
     read_wav,
 )
-from speakerd_client.blocking import BlockingCall, Client
+from speakerd_client.blocking import BlockingCall, BlockingVerificationCall, Client
 from speakerd_client.calls import EnrollmentCall, VerificationCall
 from speakerd_client.client import AsyncClient
 from speakerd_client.errors import (
     AudioFileError,
     CallEnded,
+    CallerNotEnrolled,
     Exhausted,
     FieldViolation,
     InvalidList,
@@ -65,6 +66,7 @@ from speakerd_client.records import (
 )
 from speakerd_client.results import (
     Band,
+    CallerEnrolled,
     CallSettings,
     Comparison,
     Decision,
@@ -75,9 +77,10 @@ from speakerd_client.results import (
     Score,
     SpeakerScore,
     Verification,
+    WatchlistHit,
 )
 from speakerd_client.source import pace
-from speakerd_client.targets import Everyone, MembersOf
+from speakerd_client.targets import Everyone, MembersOf, Watchlists
 
 __all__ = [
     "AsyncClient",
@@ -88,8 +91,11 @@ __all__ = [
     "Band",
     "BatchSize",
     "BlockingCall",
+    "BlockingVerificationCall",
     "CallEnded",
     "CallSettings",
+    "CallerEnrolled",
+    "CallerNotEnrolled",
     "Client",
     "Comparison",
     "Container",
@@ -145,6 +151,8 @@ __all__ = [
     "Unavailable",
     "Verification",
     "VerificationCall",
+    "WatchlistHit",
+    "Watchlists",
     "pace",
     "read_audio",
     "read_file",

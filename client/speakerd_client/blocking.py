@@ -15,8 +15,10 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
-from speakerd_client.calls import StreamCall
+from speakerd_client.calls import VerificationCall
 from speakerd_client.client import DEFAULT_ADDRESS, AsyncClient
+from speakerd_client.results import CallerEnrolled, Verification
+from speakerd_client.stream_call import StreamCall
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -131,6 +133,18 @@ def _iterator(
     return method
 
 
+def _verifying(
+    work: Callable[Concatenate[AsyncClient, P], VerificationCall],
+) -> Callable[Concatenate[Client, P], BlockingVerificationCall]:
+    """Make the blocking form of the method that opens a verification."""
+
+    @functools.wraps(work)
+    def method(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> BlockingVerificationCall:
+        return BlockingVerificationCall(work(self.asynchronous, *args, **kwargs))
+
+    return method
+
+
 def _stream(
     work: Callable[Concatenate[AsyncClient, P], StreamCall[Update, Final]],
 ) -> Callable[Concatenate[Client, P], BlockingCall[Update, Final]]:
@@ -194,6 +208,19 @@ class BlockingCall(Generic[Update, Final]):
         return _run(self._call.finish)
 
 
+class BlockingVerificationCall(BlockingCall[Verification, Verification]):
+    """The blocking form of a VerificationCall."""
+
+    _call: VerificationCall
+
+    def enroll_caller(
+        self, group: str, speaker_id: str, *, display_name: str | None = None, force: bool = False
+    ) -> CallerEnrolled:
+        """As VerificationCall.enroll_caller."""
+        enroll = self._call.enroll_caller
+        return _run(enroll, group, speaker_id, display_name=display_name, force=force)
+
+
 class Client:
     """Talks to one daemon; may be used from many threads. Use it in a `with`, or close it.
 
@@ -242,5 +269,5 @@ class Client:
     list_groups = _iterator(AsyncClient.list_groups)
     verify_stream = _iterator(AsyncClient.verify_stream)
     enroll_stream = _iterator(AsyncClient.enroll_stream)
-    stream_verify = _stream(AsyncClient.stream_verify)
+    stream_verify = _verifying(AsyncClient.stream_verify)
     stream_enroll = _stream(AsyncClient.stream_enroll)

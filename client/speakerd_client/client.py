@@ -20,17 +20,19 @@ from speakerd.v1 import (
 
 from speakerd_client import administration, convert, extracting, groups, speakers
 from speakerd_client.audio import AudioFormat
-from speakerd_client.calls import EnrollmentCall, StreamCall, VerificationCall, exchange
+from speakerd_client.call_options import (
+    CompareOptions,
+    EnrollOptions,
+    ModelOptions,
+    VerifyOptions,
+)
+from speakerd_client.calls import EnrollmentCall, VerificationCall
 from speakerd_client.checks import require, require_address
 from speakerd_client.ending import task_is_cancelled
 from speakerd_client.errors import CallEnded
 from speakerd_client.records import Enrollment, EnrollmentProgress
 from speakerd_client.requests import (
     MESSAGE_LIMIT_BYTES,
-    CompareOptions,
-    EnrollOptions,
-    ModelOptions,
-    VerifyOptions,
     Whole,
     check_whole,
     compare_request,
@@ -42,6 +44,7 @@ from speakerd_client.requests import (
 from speakerd_client.results import Comparison, Embedding, Verification
 from speakerd_client.source import AudioSource
 from speakerd_client.status import error_from, status_of
+from speakerd_client.stream_call import StreamCall, exchange
 from speakerd_client.targets import Target
 
 DEFAULT_ADDRESS = "127.0.0.1:8001"

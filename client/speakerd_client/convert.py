@@ -148,7 +148,31 @@ def verification(
         if message.HasField("handover")
         else None,
         margin=message.margin if message.HasField("margin") else None,
+        watchlist_hits=tuple(watchlist_hit(each) for each in message.watchlist_hits),
         settings=settings,
+    )
+
+
+def watchlist_hit(message: verification_pb2.WatchlistHit) -> results.WatchlistHit:
+    """One member of a watchlist who was noticed."""
+    return results.WatchlistHit(
+        group=message.group,
+        speaker_id=message.speaker_id,
+        score=message.score.value,
+        scale=scale(message.score.scale),
+        hit_at=message.hit_at,
+        window=message.window,
+        audio_time_s=seconds(message.audio_time),
+    )
+
+
+def caller_enrolled(message: verification_pb2.CallerEnrolled) -> results.CallerEnrolled:
+    """A caller who was enrolled from the call itself."""
+    return results.CallerEnrolled(
+        group=message.group,
+        speaker_id=message.speaker_id,
+        recording_id=message.recording_id,
+        net_speech_s=seconds(message.net_speech),
     )
 
 

@@ -10,13 +10,14 @@ SpeakerdError
 ├── TooSlow            DEADLINE_EXCEEDED: one side did nothing for too long
 ├── NotOffered         UNIMPLEMENTED: what answers there does not offer this call
 ├── ServerFailed       INTERNAL, DATA_LOSS, UNKNOWN: the daemon failed
+├── CallerNotEnrolled  a caller was not enrolled from the call, which goes on; see `reason`
 ├── AudioFileError     a file cannot be read as audio; nothing was sent
 ├── InvalidList        a list of recordings is not as it must be; nothing was sent
 ├── InvalidLoad        a load cannot be run as it was asked for; nothing was sent
 ├── OutputUnusable     results cannot be written where they should
 └── CallEnded          audio was sent after the end of the call, or the client was closed
 
-Everything but the last five is made from a gRPC status by `speakerd_client.status`.
+Everything but the last six is made from a gRPC status by `speakerd_client.status`.
 """
 
 from __future__ import annotations
@@ -99,6 +100,10 @@ class NotOffered(SpeakerdError):
 
 class ServerFailed(SpeakerdError):
     """The daemon failed; the request may be right."""
+
+
+class CallerNotEnrolled(SpeakerdError):
+    """The daemon stored nothing of a caller, and says why; the call goes on."""
 
 
 class AudioFileError(SpeakerdError):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar, Unpack
 
 from speakerd_client.audio import Audio
+from speakerd_client.call_options import ModelOptions
 from speakerd_client.checks import require
 from speakerd_client.errors import (
     AudioFileError,
@@ -29,7 +30,6 @@ from speakerd_client.kaldi import ListedRecording
 from speakerd_client.loading import load_whole
 from speakerd_client.patience import patiently
 from speakerd_client.records import Health
-from speakerd_client.requests import ModelOptions
 from speakerd_client.results import Embedding
 
 T = TypeVar("T")

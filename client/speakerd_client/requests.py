@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypedDict
 
 from google.protobuf.duration_pb2 import Duration
 from speakerd.v1 import audio_pb2, enrollment_pb2, verification_pb2
@@ -13,7 +12,7 @@ from speakerd_client.audio import Audio, AudioFile, AudioFormat
 from speakerd_client.checks import require
 from speakerd_client.errors import InvalidRequest
 from speakerd_client.policies import Policy, QualityLimits
-from speakerd_client.targets import Everyone, MembersOf, Target
+from speakerd_client.targets import Everyone, MembersOf, Target, Watchlists
 
 WHOLE_RECORDING_S = 600
 """Longest recording that the daemon takes in one message."""
@@ -23,52 +22,6 @@ _CONFIG_BYTES = 64 * 1024
 
 Whole = Audio | AudioFile
 """What can be sent whole."""
-
-
-class ModelOptions(TypedDict, total=False):
-    """What every call with audio can be told."""
-
-    request_id: str
-    """Anything that helps you find the call again; the daemon makes one where it is empty."""
-    model: str
-    """As "name" or "name/version"; empty: the daemon's default."""
-    samples_per_chunk: int | None
-    """Window length in samples at the model's rate; -1: one window over all; None: the card's."""
-    speech_gate: bool | None
-    """Whether speech alone is heard; None: as the daemon is set, and for `embed` no."""
-
-
-class CompareOptions(ModelOptions, total=False):
-    """What a comparison can be told."""
-
-    policy: Policy | None
-    """When a score is enough; None: the card's policy."""
-
-
-class VerifyOptions(CompareOptions, total=False):
-    """What a verification can be told."""
-
-    domain: str
-    """The set of speakers to look in; empty: "default"."""
-    update_interval_s: float | None
-    """Least audio between two updates of a stream; None or 0: an update for every window."""
-
-
-class EnrollOptions(ModelOptions, total=False):
-    """What an enrolment can be told."""
-
-    domain: str
-    """Where the speaker belongs; empty: "default"."""
-    display_name: str | None
-    """Replaces the display name when set."""
-    minimum_speech_s: float | None
-    """Net speech that the recording needs; None: the daemon's setting."""
-    force: bool
-    """Store a recording though other people seem to speak in it."""
-    check_duplicates: bool
-    """Say who else of the domain has this voice."""
-    quality: QualityLimits | None
-    """How good the audio must be; None: the daemon's settings."""
 
 
 @contextmanager
@@ -236,6 +189,7 @@ def verification_config(
     speech_gate: bool | None = None,
     policy: Policy | None = None,
     update_interval_s: float | None = None,
+    watchlists: Watchlists | None = None,
 ) -> verification_pb2.VerificationConfig:
     """The config of Verify and StreamVerify."""
     config = verification_pb2.VerificationConfig(
@@ -247,6 +201,7 @@ def verification_config(
         speech_gate=gate_message(speech_gate),
         policy=policy_message(policy),
         update_interval=duration(update_interval_s),
+        watchlists=_watchlists(watchlists),
     )
     if isinstance(target, str):
         config.speaker_id = target
@@ -260,6 +215,13 @@ def verification_config(
         config.speakers.speaker_ids.extend(target)
         config.speakers.SetInParent()
     return config
+
+
+def _watchlists(value: Watchlists | None) -> verification_pb2.Watchlists | None:
+    if value is None:
+        return None
+    require(value, Watchlists, "watchlists", 'Watchlists(("fraud",)), or None')
+    return verification_pb2.Watchlists(groups=value.groups, hit_at=value.hit_at)
 
 
 def enrollment_config(

@@ -129,6 +129,40 @@ class SpeakerScore:
 
 
 @dataclass(frozen=True, slots=True)
+class WatchlistHit:
+    """One member of a watchlist who sounds like the caller; told once a call."""
+
+    group: str
+    """The watchlist."""
+    speaker_id: str
+    """The member."""
+    score: float
+    """When it was noticed, on `scale`."""
+    scale: ScoreScale
+    """The policy's."""
+    hit_at: float
+    """What the score was held against."""
+    window: int
+    """Number of the last window heard then, from 0."""
+    audio_time_s: float
+    """Where in the audio that window ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallerEnrolled:
+    """A caller who was enrolled from the call itself."""
+
+    group: str
+    """The watchlist."""
+    speaker_id: str
+    """The member."""
+    recording_id: str
+    """The new recording, on disk."""
+    net_speech_s: float
+    """Its net speech."""
+
+
+@dataclass(frozen=True, slots=True)
 class Verification:
     """What is known at one moment of a call."""
 
@@ -161,6 +195,8 @@ class Verification:
     margin: float | None
     """Lead of the best speaker over the second, on the policy's scale; None: fewer than two have a
     score."""
+    watchlist_hits: tuple[WatchlistHit, ...]
+    """Noticed by this update; in the final all of the call."""
     settings: CallSettings
     """What the call runs with."""
 

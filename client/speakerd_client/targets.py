@@ -1,4 +1,4 @@
-"""Whom a voice may be, beside speaker ids."""
+"""Whom a voice may be, beside speaker ids, and who else is looked for."""
 
 from __future__ import annotations
 
@@ -22,6 +22,23 @@ class MembersOf:
     """Its name."""
     top_k: int = 5
     """How many of the most alike members to return, 1 to 100."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watchlists:
+    """Groups to look through beside the target; they never change the decision about it."""
+
+    groups: Sequence[str]
+    """1 to 10 names of groups of the domain."""
+    hit_at: float | None = None
+    """A member is a hit at this score or above, on the policy's scale; None: the threshold at
+    which a claim is accepted."""
+
+    def __post_init__(self) -> None:
+        """Raise TypeError for one name where a sequence of names is meant."""
+        names = 'a sequence of names of groups, such as ("fraud",)'
+        if isinstance(self.groups, str):
+            raise TypeError(f"groups must be {names}, not one name")
 
 
 Target = str | Sequence[str] | Everyone | MembersOf | None

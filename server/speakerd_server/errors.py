@@ -17,6 +17,7 @@ SpeakerdError
 │                                PoorAudio  DifferentSpeaker  MultipleSpeakers
 │                                SpeakerOptedOut  SpeakerNotOptedOut
 │                                GroupExists  TooManyGroups  TooManyMembers
+│                                TooManyCallerEnrolments
 │                                ModelRefused  ModelIsDefault
 ├── Exhausted                    TooManyStreams  TooManyCalls  EngineBusy  EngineQueueFull  GateBusy
 │                                StoreFull  StoreBusy  ModelsBusy
@@ -736,6 +737,20 @@ class TooManyMembers(NotPossible):
         super().__init__(
             f"group {name!r} would have more than {limit} members, the most; use whole_domain for"
             " more people, or several groups (nothing was changed)"
+        )
+
+
+class TooManyCallerEnrolments(NotPossible):
+    """One call enrols its caller more often than it may."""
+
+    reason = "TOO_MANY_CALLER_ENROLMENTS"
+    field = "enroll_caller"
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        super().__init__(
+            f"this call has enrolled its caller, or tried to, {limit} times, the most; use"
+            " EnrollSpeaker for more (nothing was stored)"
         )
 
 

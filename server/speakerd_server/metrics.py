@@ -53,6 +53,7 @@ DECISIONS = Counter("speakerd_decisions_total", "Final decisions by kind", ["dec
 REFUSALS = Counter("speakerd_refusals_total", "Calls that ended with an error", ["reason"])
 ENROLMENTS = Counter("speakerd_enrolments_total", "Recordings enrolled")
 ERASURES = Counter("speakerd_erasures_total", "Recordings erased")
+WATCHLIST_HITS = Counter("speakerd_watchlist_hits_total", "Members of watchlists noticed in calls")
 RESTARTS = Counter(
     "speakerd_restarts_total",
     "Processes that ended and were started again; process is worker, engine or store",

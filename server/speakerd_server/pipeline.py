@@ -17,6 +17,14 @@ from speakerd_server.session import NOTHING, Session
 from speakerd_server.values import Float32, Step, Utterance, Window
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Mark:
+    """A place between two chunks at which it shall be told what was heard before it."""
+
+    content: object
+    """Whatever the one who reads the chunks wants to find there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Heard:
     """What is known of a signal at one moment."""
@@ -29,6 +37,8 @@ class Heard:
     """Wire samples received so far."""
     complete_at_s: float
     """Event loop time at which the last sample in it was received."""
+    mark: Mark | None = None
+    """Told because of this mark: by the full windows of the chunks before it, all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +52,7 @@ class _Pending:
 class _Due:
     utterance: Utterance
     complete_at_s: float
+    mark: Mark | None = None
 
 
 _Item = _Pending | _Due | BaseException | None
@@ -82,7 +93,7 @@ class Pipeline:
         self,
         session: Session,
         engine: Engine,
-        chunks: AsyncIterator[bytes],
+        chunks: AsyncIterator[bytes | Mark],
         *,
         piece_bytes: int,
         windows_in_flight: int,
@@ -97,6 +108,7 @@ class Pipeline:
         self._idle_timeout_s = idle_timeout_s
         self._complete_at_s = 0.0
         self._places = asyncio.Semaphore(windows_in_flight)
+        self._windows_in_flight = windows_in_flight
         self._items: asyncio.Queue[_Item] = asyncio.Queue(windows_in_flight + 1)
         self._reader: asyncio.Task[None] | None = None
         self._chunk_count = 0
@@ -125,7 +137,7 @@ class Pipeline:
                 drop(item.embedding)
 
     async def heard(self) -> AsyncIterator[Heard]:
-        """Tell what was heard whenever an update is due, and once more at the end.
+        """Tell what was heard whenever an update is due, at every mark, and once more at the end.
 
         Raises what session and engine raise, and StreamIdle.
         """
@@ -133,7 +145,7 @@ class Pipeline:
             if isinstance(item, BaseException):
                 raise item
             if isinstance(item, _Due):
-                yield self._tell(item.utterance, item.complete_at_s)
+                yield self._tell(item.utterance, item.complete_at_s, mark=item.mark)
                 continue
             embedding = await item.embedding
             self._places.release()
@@ -141,8 +153,14 @@ class Pipeline:
                 yield self._tell(utterance, item.complete_at_s)
         yield self._tell(self._session.utterance, self._complete_at_s, final=True)
 
-    def _tell(self, utterance: Utterance, complete_at_s: float, final: bool = False) -> Heard:
-        return Heard(utterance, final, self._session.received_samples, complete_at_s)
+    def _tell(
+        self,
+        utterance: Utterance,
+        complete_at_s: float,
+        final: bool = False,
+        mark: Mark | None = None,
+    ) -> Heard:
+        return Heard(utterance, final, self._session.received_samples, complete_at_s, mark)
 
     def _progress(self) -> int | None:
         """Count the chunks so far; None while the next one is not waited for."""
@@ -167,7 +185,9 @@ class Pipeline:
         session = self._session
         async for chunk in self._chunks:
             self._chunk_count += 1
-            if len(chunk) > self._piece_bytes:
+            if isinstance(chunk, Mark):
+                await self._take_mark(chunk)
+            elif len(chunk) > self._piece_bytes:
                 await self._take_pieces(chunk)
             else:
                 step = session.push(chunk)
@@ -184,6 +204,17 @@ class Pipeline:
             step = self._session.push(chunk[start : start + self._piece_bytes])
             if step is not NOTHING:
                 await self._submit(step)
+
+    async def _take_mark(self, mark: Mark) -> None:
+        """Read on only when every window before the mark is absorbed, so that none after it is."""
+        await self._submit(self._session.catch_up())
+        self._working = True
+        for _ in range(self._windows_in_flight):
+            await self._places.acquire()
+        for _ in range(self._windows_in_flight):
+            self._places.release()
+        await self._items.put(_Due(self._session.by_windows, self._complete_at_s, mark))
+        self._working = False
 
     async def _submit(self, step: Step) -> None:
         self._working = True

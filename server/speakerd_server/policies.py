@@ -58,6 +58,16 @@ def policy_for(
     )
 
 
+def card_thresholds(card: Card, scale: ScoreScale, bands: str) -> Thresholds | None:
+    """Give the card's own thresholds for these bands on a scale; None: it has none."""
+    if bands in (by_bands := _by_bands(card, scale)):
+        return by_bands[bands]
+    if card.accept_at is None or card.reject_below is None:
+        return None
+    accept, reject = scale.of_cosine(card.accept_at), scale.of_cosine(card.reject_below)
+    return None if accept is None or reject is None else Thresholds(accept, reject)
+
+
 def _by_bands(card: Card, scale: ScoreScale) -> dict[str, Thresholds]:
     """Give the card's own thresholds for pairs of bands on a scale that cosines tell."""
     return {

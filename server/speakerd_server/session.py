@@ -13,14 +13,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from speakerd_server.audio.ingest import Ingest
-from speakerd_server.cards import Card
-from speakerd_server.gate.settings import SegmentRule
 from speakerd_server.gated_windows import NO_PROBABILITIES, Cut, GatedWindows
 from speakerd_server.quality.listening import Listening
 from speakerd_server.score.handover import HandoverWatch
 from speakerd_server.score.running_mean import RunningMean
+from speakerd_server.session_settings import SessionSettings, gated_windows
 from speakerd_server.values import (
-    AudioFormat,
     Band,
     Encoding,
     Float32,
@@ -36,28 +34,6 @@ from speakerd_server.windows.arithmetic import (
 )
 from speakerd_server.windows.slicer import Slicer
 from speakerd_server.windows.variance import varies
-
-
-@dataclass(frozen=True, slots=True)
-class SessionSettings:
-    """How one signal is heard; every count but the format's is samples at the model's rate."""
-
-    audio_format: AudioFormat
-    """Of the bytes."""
-    card: Card
-    """Of the model that embeds the windows."""
-    samples_per_chunk: int
-    """Window length, or -1 for one window over the whole signal, then of 60 s at most."""
-    update_interval_samples: int = 0
-    """Least audio between two updates; 0: an update for every window."""
-    maximum_speech_samples: int | None = None
-    """The speech is cut exactly here, and what follows is ignored; None: never."""
-    maximum_signal_samples: int | None = None
-    """A signal longer than this is refused with AudioTooLong; None: any length."""
-    gate: SegmentRule | None = None
-    """Which audio is speech; None: all of it."""
-    every_window: bool = False
-    """Whether windows without an update give one that is not due."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +63,7 @@ class Session:
         card, audio_format = settings.card, settings.audio_format
         check_samples_per_chunk(settings.samples_per_chunk, card)
         self._limit = settings.maximum_signal_samples
-        self._gated = None if settings.gate is None else _gated(settings, settings.gate)
+        self._gated = None if settings.gate is None else gated_windows(settings, settings.gate)
         cut = settings.maximum_speech_samples if self._gated is None else None
         self._ingest = Ingest(audio_format, card.sample_rate_hz, cut)
         if self._gated is None and settings.samples_per_chunk == WHOLE_SIGNAL:
@@ -129,7 +105,7 @@ class Session:
             speech = self._slicer.samples if self._gated is None else self._gated.speech_samples
             self._audio = self._final_audio
             return self._known(speech, self.received_samples)
-        return self._known_by_windows()
+        return self.by_windows
 
     def push(self, chunk: bytes) -> Step:
         """Take the next bytes. Raises AudioNotFinite, AudioOutOfRange and AudioTooLong.
@@ -140,6 +116,13 @@ class Session:
         if len(self._held) + len(chunk) < self._enough_bytes:
             self._held += chunk
             return NOTHING
+        return self._take(chunk)
+
+    def catch_up(self) -> Step:
+        """Give every window that the audio so far can give, as `push` does."""
+        return self._take(b"") if self._held else NOTHING
+
+    def _take(self, chunk: bytes) -> Step:
         samples = self._ingested(chunk)
         self._listening.push(samples)
         if self._gated is not None:
@@ -262,10 +245,12 @@ class Session:
             return ()
         if is_due:
             self._updated_samples += waited_samples
-            return (self._known_by_windows(),)
-        return (replace(self._known_by_windows(), is_due=False),)
+            return (self.by_windows,)
+        return (replace(self.by_windows, is_due=False),)
 
-    def _known_by_windows(self) -> Utterance:
+    @property
+    def by_windows(self) -> Utterance:
+        """What is known by the windows that were absorbed."""
         committed = self._counted_samples * self._wire_rate_hz // self._model_rate_hz
         return self._known(self._counted_speech, committed)
 
@@ -281,17 +266,6 @@ class Session:
             band=self._audio[1],
             handover=self._watch.found,
         )
-
-
-def _gated(settings: SessionSettings, rule: SegmentRule) -> GatedWindows:
-    return GatedWindows(
-        rule,
-        settings.samples_per_chunk,
-        settings.card,
-        maximum_speech_samples=settings.maximum_speech_samples,
-        maximum_signal_samples=settings.maximum_signal_samples,
-        maximum_whole_samples=LONGEST_WINDOW_SAMPLES,
-    )
 
 
 def _cuts(windows: list[Window], *, is_full: bool = True) -> list[Cut]:

@@ -21,6 +21,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import faiss
 import numpy as np
 from bench.servers.null_daemon import NullBackend
 from speakerd.v1 import verification_pb2 as pb
@@ -32,13 +33,15 @@ from speakerd_server.engine.batcher import Batcher
 from speakerd_server.engine.engine import ModelEngine
 from speakerd_server.engine.engine_settings import EngineSettings
 from speakerd_server.engine.lanes import Lanes
-from speakerd_server.enrolled import NewRecording
+from speakerd_server.enrolled import NewRecording, Voiceprint
 from speakerd_server.models.bundle import load_bundle, shipped_bundle
 from speakerd_server.pipeline import Heard
 from speakerd_server.policies import policy_for
 from speakerd_server.quality.limits import QualitySettings
-from speakerd_server.session import Session, SessionSettings
+from speakerd_server.session import Session
+from speakerd_server.session_settings import SessionSettings
 from speakerd_server.store.enrolment import EnrolmentStore, StoreSettings
+from speakerd_server.store.faiss_index import VoiceprintIndex
 from speakerd_server.values import AudioFormat, Encoding, Utterance, Window
 from speakerd_server.wire import convert
 from support.speech import noise, pcm16
@@ -46,6 +49,7 @@ from support.speech import noise, pcm16
 CALLS = 200
 ROUNDS = 7
 REPEATS = 400
+SPEAKERS, SEARCHES = 100_000, 30
 CARD = load_bundle(shipped_bundle()).card
 EMBEDDING = np.linspace(-1.0, 1.0, CARD.dim, dtype=np.float32)
 FORMATS = {
@@ -57,7 +61,8 @@ FORMATS = {
 def main() -> None:
     parts = {name: session_parts(*how) for name, how in FORMATS.items()}
     shared = asyncio.run(shared_parts())
-    print(json.dumps({"bench": "parts", "unit": "us", "session": parts, "window": shared}))
+    told = {"session": parts, "window": shared, "search": search_parts()}
+    print(json.dumps({"bench": "parts", "unit": "us", **told}))
 
 
 def session_parts(audio_format: AudioFormat, message: bytes) -> dict[str, float]:
@@ -128,6 +133,37 @@ async def shared_parts() -> dict[str, float]:
         await batcher.stop()
         await enrolments.close()
     return {name: round(us, 1) for name, us in parts.items()}
+
+
+def search_parts() -> dict[str, float]:
+    """Time a search among 100 000 voiceprints, and among groups of them: wall, on one core."""
+    faiss.omp_set_num_threads(1)
+    index, random = VoiceprintIndex(["default"]), np.random.default_rng(0)
+    for number in range(SPEAKERS):
+        vector = random.standard_normal(CARD.dim).astype(np.float32)
+        vector /= np.linalg.norm(vector)
+        index.put("default", f"p{number}", Voiceprint(f"p{number}", CARD.identity, vector))
+    groups = {
+        "whole_domain": None,
+        "group_of_10": 10,
+        "group_of_1000": 1_000,
+        "group_of_10000": 10_000,
+    }
+    for name, size in groups.items():
+        index.groups.put("default", name, [f"p{9 * n}" for n in range(size or 0)])
+    return {
+        name: round(searched(index, None if size is None else name), 1)
+        for name, size in groups.items()
+    }
+
+
+def searched(index: VoiceprintIndex, group: str | None) -> float:
+    times = []
+    for _ in range(SEARCHES):
+        begun_s = time.perf_counter()
+        index.search("default", CARD.identity, EMBEDDING, 10, group)
+        times.append(1e6 * (time.perf_counter() - begun_s))
+    return statistics.median(times)
 
 
 def heard_window() -> tuple[Window, Utterance]:

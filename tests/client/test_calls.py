@@ -22,7 +22,7 @@ from speakerd_client import (
     Verification,
     VerificationCall,
 )
-from speakerd_client.calls import KEPT_UPDATES
+from speakerd_client.stream_call import KEPT_UPDATES
 from support.scripted import FINAL, OPENED, UPDATE, Answers, Requests, details, scripted
 
 FORMAT = AudioFormat()

@@ -30,9 +30,9 @@ from speakerd_client import (
     SpeakerdError,
     TooSlow,
 )
+from speakerd_client.call_options import ModelOptions
 from speakerd_client.extracting import extract
 from speakerd_client.journal import JOURNAL_NAME
-from speakerd_client.requests import ModelOptions
 from support.disk import mounted
 
 MODEL = ModelIdentity("campplus", "1", "front-end-1")

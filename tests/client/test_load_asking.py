@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 from speakerd_client import Audio, AudioFormat, Client, InvalidLoad, NotFound, Policy, read_audio
+from speakerd_client.call_options import VerifyOptions
 from speakerd_client.errors import InvalidRequest
 from speakerd_client.load.asking import KINDS
 from speakerd_client.load.plan import ClosedPlan
 from speakerd_client.load.sound import Track, tracks_of
 from speakerd_client.load.unary import UnaryAsking
-from speakerd_client.requests import VerifyOptions
 from support.daemon import Daemon
 from support.speech import VOICES
 

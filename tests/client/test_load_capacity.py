@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 from speakerd_client import Exhausted, InvalidLoad
+from speakerd_client.call_options import VerifyOptions
 from speakerd_client.load import capacity
 from speakerd_client.load.capacity import CapacityResult, Step, Wanted, find_capacity, missed
 from speakerd_client.load.orders import Progress
 from speakerd_client.load.plan import LivePlan
 from speakerd_client.load.sound import Track, tracks_of
 from speakerd_client.load.tally import LiveTally
-from speakerd_client.requests import VerifyOptions
 from support.daemon import Daemon, over_fake_engine
 
 SHORT_WINDOWS = VerifyOptions(samples_per_chunk=4_000)

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from speakerd.v1 import audio_pb2
 from speakerd.v1.verification_pb2 import StreamVerifyRequest
 from speakerd_client import Audio, AudioFormat, Encoding, InvalidLoad, InvalidRequest, Policy
+from speakerd_client.call_options import VerifyOptions
 from speakerd_client.load.course import Course, wire_of
 from speakerd_client.load.plan import LivePlan
 from speakerd_client.load.sound import Track
-from speakerd_client.requests import VerifyOptions
 
 ADDRESS = "127.0.0.1:1"
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from speakerd_client import InvalidRequest
+from speakerd_client.call_options import VerifyOptions
 from speakerd_client.errors import SpeakerdError
 from speakerd_client.load.crew import Crew
 from speakerd_client.load.orders import (
@@ -21,7 +22,6 @@ from speakerd_client.load.orders import (
 from speakerd_client.load.plan import LivePlan
 from speakerd_client.load.runs import unwatched
 from speakerd_client.load.sound import tracks_of
-from speakerd_client.requests import VerifyOptions
 from support.daemon import Daemon
 
 

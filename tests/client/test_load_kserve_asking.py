@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from speakerd_client import Audio, AudioFormat
+from speakerd_client.call_options import VerifyOptions
 from speakerd_client.errors import (
     Exhausted,
     InvalidLoad,
@@ -21,7 +22,6 @@ from speakerd_client.load.kserve import FORMAT, GRPC, HTTP, KSERVE_KINDS
 from speakerd_client.load.kserve_asking import HttpAsking
 from speakerd_client.load.plan import ClosedPlan
 from speakerd_client.load.sound import Track, tracks_of
-from speakerd_client.requests import VerifyOptions
 from support.daemon import Daemon
 from support.raw_server import FORGET, answer, raw_server
 from support.speech import VOICES

@@ -6,6 +6,7 @@ import pickle
 
 import pytest
 from speakerd_client import Audio, AudioFormat, Exhausted, InvalidLoad, NotReachable, Policy
+from speakerd_client.call_options import VerifyOptions
 from speakerd_client.errors import SpeakerdError
 from speakerd_client.load.orders import (
     HEAD_BYTES,
@@ -18,7 +19,6 @@ from speakerd_client.load.orders import (
 )
 from speakerd_client.load.plan import LivePlan
 from speakerd_client.load.sound import Track
-from speakerd_client.requests import VerifyOptions
 
 
 def test_a_frame_is_its_length_and_the_message() -> None:

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from speakerd_client import AudioFormat, Encoding, InvalidRequest, NotFound, NotReachable
 from speakerd_client.audio import Audio
+from speakerd_client.call_options import VerifyOptions
 from speakerd_client.load.plan import ClosedPlan, LivePlan
 from speakerd_client.load.probe import require_answer, settings_of
 from speakerd_client.load.sound import Track
-from speakerd_client.requests import VerifyOptions
 from support.daemon import Daemon
 
 

@@ -17,12 +17,12 @@ from speakerd_client import (
     Policy,
     read_audio,
 )
+from speakerd_client.call_options import VerifyOptions
 from speakerd_client.load import runs
 from speakerd_client.load.live_result import LiveResult
 from speakerd_client.load.orders import Progress
 from speakerd_client.load.plan import ClosedPlan, LivePlan
 from speakerd_client.load.sound import Track, tracks_of
-from speakerd_client.requests import VerifyOptions
 from support.daemon import Daemon, over_fake_engine
 from support.light import PLACES
 from support.speech import VOICES

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from speakerd_client.load.windows import WindowBook, WindowClock, clock_of
 from speakerd_client.policies import Policy
 from speakerd_client.results import CallSettings, ModelIdentity
-from speakerd_server.session import SessionSettings
+from speakerd_server.session_settings import SessionSettings
 from speakerd_server.values import AudioFormat, Encoding
 from support.driven import Call
 from support.signals import RATES_HZ, card, noise, to_bytes

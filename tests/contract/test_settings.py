@@ -111,7 +111,7 @@ def test_the_metrics_table_is_the_metrics() -> None:
 
 
 def test_every_metric_says_its_unit_in_its_name() -> None:
-    counted = "streams|windows|frames|samples|decisions|refusals|enrolments|erasures|restarts"
+    counted = "streams|windows|frames|samples|decisions|refusals|enrolments|erasures|hits|restarts"
     units = re.compile(
         rf"speakerd_([a-z]+_)*(seconds|{counted})(_embedded|_without_variance)?(_total)?"
     )

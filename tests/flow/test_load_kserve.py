@@ -6,13 +6,13 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from speakerd_client.call_options import VerifyOptions
 from speakerd_client.errors import NotFound, NotOffered
 from speakerd_client.load import runs
 from speakerd_client.load.kserve import FORMAT, GRPC, HTTP, KSERVE_KINDS
 from speakerd_client.load.orders import Progress
 from speakerd_client.load.plan import ClosedPlan
 from speakerd_client.load.sound import tracks_of
-from speakerd_client.requests import VerifyOptions
 from speakerd_server.models.bundle import load_bundle, shipped_bundle
 from speakerd_server.offline.triton_repository import write_repository
 from support.light import light_daemon

@@ -22,7 +22,8 @@ from speakerd_server.errors import (
 from speakerd_server.models.bundle import load_bundle, shipped_bundle
 from speakerd_server.offline.embedding import LONGEST_WHOLE_S, Embedded, Extractor, usable_cores
 from speakerd_server.offline.lists import Listed
-from speakerd_server.session import Session, SessionSettings
+from speakerd_server.session import Session
+from speakerd_server.session_settings import SessionSettings
 from speakerd_server.values import AudioFormat, Encoding, Float32, Utterance
 from support.speech import RATE_HZ, eval_ids, eval_utterance, pcm16
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-from speakerd_server.session import Session, SessionSettings
+from speakerd_server.session import Session
+from speakerd_server.session_settings import SessionSettings
 from speakerd_server.values import Float32, Step, Utterance, Window
 from support.signals import embed
 

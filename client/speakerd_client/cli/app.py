@@ -145,6 +145,8 @@ def verify(
     scale: options.Scale = None,
     minimum_speech: options.MinimumSpeech = None,
     sequential: options.Sequential = None,
+    watchlist: options.Watchlist = None,
+    hit_at: options.HitAt = None,
     message_ms: options.MessageMs = 100,
     realtime: Annotated[
         bool, typer.Option("--realtime", help="Send the audio at the pace of a call.")
@@ -156,6 +158,7 @@ def verify(
     in_json: options.Json = False,
 ) -> int:
     """Verify live that a voice is the one it claims to be; a live view on a terminal."""
+    lists = options.watchlists_of(watchlist, hit_at)
     if file == "-":
         wire_format = options.raw_format(encoding, rate, raw_channels, channel)
         pieces = standard_input(wire_format, message_ms)
@@ -175,6 +178,7 @@ def verify(
             samples_per_chunk=samples_per_chunk,
             speech_gate=gate,
             policy=options.policy_of(scale, accept_at, minimum_speech, sequential),
+            watchlists=lists,
         )
         final = follow(updates, speaker_id, Console(), in_json)
     if not in_json:

@@ -13,7 +13,14 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from speakerd_client.cli.render import as_json, quality_text, say, score_text, sparkline
+from speakerd_client.cli.render import (
+    as_json,
+    hit_text,
+    quality_text,
+    say,
+    score_text,
+    sparkline,
+)
 from speakerd_client.errors import ServerFailed
 from speakerd_client.policies import ScoreScale
 from speakerd_client.results import Decision, Verification
@@ -30,6 +37,7 @@ class LiveView:
     def __init__(self, claim: str, console: Console) -> None:
         self._claim = claim
         self._scores: list[float] = []
+        self._hits: list[str] = []
         self._live = Live(Text("waiting for speech"), console=console, transient=True)
 
     def __enter__(self) -> Self:
@@ -49,6 +57,8 @@ class LiveView:
         best = result.scores[0] if result.scores else None
         if best is not None and best.score is not None:
             self._scores.append(best.score)
+        if not result.is_final:
+            self._hits += map(hit_text, result.watchlist_hits)
         self._live.update(self._panel(result), refresh=True)
 
     def _panel(self, result: Verification) -> Panel:
@@ -71,6 +81,8 @@ class LiveView:
         if result.handover is not None:
             begins = f"another voice since {result.handover.audio_time_s:.1f} s"
             rows.add_row("voice", Text(begins, style="bold red"))
+        for hit in self._hits:
+            rows.add_row("noticed", Text(hit.removeprefix("watchlist "), style="bold red"))
         return Panel.fit(rows, title="speakerctl verify")
 
 

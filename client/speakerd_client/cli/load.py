@@ -8,6 +8,7 @@ from typing import Any, ParamSpec, TypedDict, TypeVar
 
 import typer
 
+from speakerd_client.call_options import VerifyOptions
 from speakerd_client.cli import load_options as given
 from speakerd_client.cli import options, render
 from speakerd_client.cli.load_plot import Picture
@@ -22,7 +23,6 @@ from speakerd_client.load.live_result import LiveResult
 from speakerd_client.load.plan import ClosedPlan, LivePlan
 from speakerd_client.load.sound import Track, tracks_of
 from speakerd_client.policies import Policy
-from speakerd_client.requests import VerifyOptions
 
 P = ParamSpec("P")
 N = TypeVar("N", int, float)

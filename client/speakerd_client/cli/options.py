@@ -10,6 +10,7 @@ from speakerd_client.audio import AudioFormat, Encoding
 from speakerd_client.checks import require_address
 from speakerd_client.client import DEFAULT_ADDRESS
 from speakerd_client.policies import Policy, ScoreScale, SequentialPolicy
+from speakerd_client.targets import Watchlists
 
 
 def _address(value: str) -> str:
@@ -60,6 +61,14 @@ MinimumMargin = Annotated[
     typer.Option(
         "--minimum-margin", help="Lead over the second speaker that an accept needs.  [default: 0]"
     ),
+]
+Watchlist = Annotated[
+    str | None,
+    typer.Option("--watchlist", metavar="G[,G]", help="Say who of these groups is heard as well."),
+]
+HitAt = Annotated[
+    float | None,
+    typer.Option("--hit-at", help="Score that makes a hit.  [default: the accept threshold]"),
 ]
 MinimumSpeech = Annotated[
     float | None,
@@ -146,6 +155,14 @@ def policy_of(
     return Policy(
         scale=wanted, accept_at=accept_at, minimum_speech_s=minimum_speech_s, sequential=rates
     )
+
+
+def watchlists_of(names: str | None, hit_at: float | None) -> Watchlists | None:
+    """Make watchlists of names with commas between them."""
+    if names is None:
+        refuse_idle("it is for --watchlist", **{"hit-at": hit_at})
+        return None
+    return Watchlists(tuple(name.strip() for name in names.split(",")), hit_at)
 
 
 def _rates(text: str) -> SequentialPolicy:

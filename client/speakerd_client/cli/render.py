@@ -13,7 +13,7 @@ from typing import Any
 
 from speakerd_client.errors import SpeakerdError
 from speakerd_client.records import Enrollment, Group, Speaker
-from speakerd_client.results import Decision, Verification
+from speakerd_client.results import Decision, Verification, WatchlistHit
 
 EXIT_CODES = {Decision.ACCEPT: 0, Decision.REJECT: 1}
 NO_ANSWER = 2
@@ -83,7 +83,15 @@ def verification_text(claim: str, result: Verification) -> str:
     text = f"{printable(head)}  {result.net_speech_s:.2f} s of speech\n{printable(result.reason)}"
     if result.handover is not None:
         text += f"\nanother voice took over at {result.handover.audio_time_s:.1f} s"
-    return text
+    return "\n".join([text, *map(hit_text, result.watchlist_hits)])
+
+
+def hit_text(hit: WatchlistHit) -> str:
+    """Give a member of a watchlist who was noticed."""
+    return printable(
+        f"watchlist {hit.group}: {hit.speaker_id}, {hit.scale.value} {hit.score:.3f} (hit at"
+        f" {hit.hit_at:.3f}), noticed at {hit.audio_time_s:.1f} s"
+    )
 
 
 def quality_text(result: Verification) -> str:

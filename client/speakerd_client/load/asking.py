@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from speakerd.v1.verification_pb2 import VerifyRequest
 
 from speakerd_client.audio import Audio
+from speakerd_client.call_options import ModelOptions
 from speakerd_client.errors import InvalidLoad, InvalidRequest
 from speakerd_client.load import kserve
 from speakerd_client.load.kserve_asking import asking_over_grpc, asking_over_http
@@ -15,7 +16,6 @@ from speakerd_client.load.plan import ClosedPlan
 from speakerd_client.load.sound import Track
 from speakerd_client.load.unary import UnaryAsking
 from speakerd_client.requests import (
-    ModelOptions,
     check_whole,
     embed_request,
     sendable,

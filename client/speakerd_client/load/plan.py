@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass, field
 
 from speakerd_client.audio import AudioFormat
+from speakerd_client.call_options import VerifyOptions
 from speakerd_client.errors import InvalidLoad
-from speakerd_client.requests import VerifyOptions
 
 MOST_STREAMS = 100_000
 MOST_PROCESSES = 256

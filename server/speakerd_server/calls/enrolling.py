@@ -82,6 +82,8 @@ class Wanted:
     """Whether a recording is stored that other people seem to speak in."""
     check_duplicates: bool = False
     """Whether others with this voice are looked for."""
+    group: str | None = None
+    """The speaker becomes a member of it; None: of none."""
 
 
 class Enrolment:
@@ -152,7 +154,11 @@ class Enrolment:
             raise doubt
         duplicates = await self._duplicates(utterance) if self.wanted.check_duplicates else ()
         enrolled = await self._serving.enrolments.enrol(
-            self.domain, self.speaker_id, self._recording(utterance), self.wanted.display_name
+            self.domain,
+            self.speaker_id,
+            self._recording(utterance),
+            self.wanted.display_name,
+            self.wanted.group,
         )
         feedback, reason = Feedback.OK, "stored"
         if doubt is not None:

@@ -57,9 +57,14 @@ class Enrolments(Protocol):
         """
 
     async def enrol(
-        self, domain: str, speaker_id: str, recording: NewRecording, display_name: str | None
+        self,
+        domain: str,
+        speaker_id: str,
+        recording: NewRecording,
+        display_name: str | None,
+        group: str | None = None,
     ) -> Enrolled:
-        """Add a recording to a speaker; returns once it is on disk."""
+        """Add a recording to a speaker, and the speaker to a group; returns once it is on disk."""
 
     async def update(
         self,
@@ -155,11 +160,16 @@ class LocalEnrolments:
         return await loop.run_in_executor(self._searcher, self._store.search, *arguments)
 
     async def enrol(
-        self, domain: str, speaker_id: str, recording: NewRecording, display_name: str | None
+        self,
+        domain: str,
+        speaker_id: str,
+        recording: NewRecording,
+        display_name: str | None,
+        group: str | None = None,
     ) -> Enrolled:
         """See Enrolments."""
-        enrol = self._store.enrol
-        return await self._change(lambda: enrol(domain, speaker_id, recording, display_name))
+        arguments = (domain, speaker_id, recording, display_name, group)
+        return await self._change(lambda: self._store.enrol(*arguments))
 
     async def update(
         self,

@@ -12,8 +12,9 @@ from speakerd_server.calls.models import LoadedModel
 from speakerd_server.calls.networks import takes_features
 from speakerd_server.calls.serving import Serving
 from speakerd_server.errors import FieldInvalid
-from speakerd_server.pipeline import Heard, Judge, Pipeline, drop
-from speakerd_server.session import Session, SessionSettings
+from speakerd_server.pipeline import Heard, Judge, Mark, Pipeline, drop
+from speakerd_server.session import Session
+from speakerd_server.session_settings import SessionSettings
 from speakerd_server.values import AudioFormat, Float32, Utterance, Window
 from speakerd_server.windows.arithmetic import check_samples_per_chunk
 
@@ -69,7 +70,7 @@ class Hearing:
             heard.utterance.window_count,
         )
 
-    def live(self, serving: Serving, chunks: AsyncIterator[bytes]) -> Pipeline:
+    def live(self, serving: Serving, chunks: AsyncIterator[bytes | Mark]) -> Pipeline:
         """Hear a call that goes on."""
         return Pipeline(
             self.session(serving),

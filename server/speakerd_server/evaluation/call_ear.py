@@ -17,7 +17,8 @@ from speakerd_server.gate.frames import GateState, first_state
 from speakerd_server.gate.network import BATCH_FRAMES, GateNetwork
 from speakerd_server.gate.settings import SegmentRule
 from speakerd_server.offline.telephone import LINE_FORMAT, to_line
-from speakerd_server.session import Session, SessionSettings
+from speakerd_server.session import Session
+from speakerd_server.session_settings import SessionSettings
 from speakerd_server.values import AudioFormat, Encoding, Float32, Step, Utterance
 
 Float64 = NDArray[np.float64]

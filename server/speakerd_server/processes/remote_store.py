@@ -97,10 +97,15 @@ class RemoteEnrolments:
         return found
 
     async def enrol(
-        self, domain: str, speaker_id: str, recording: NewRecording, display_name: str | None
+        self,
+        domain: str,
+        speaker_id: str,
+        recording: NewRecording,
+        display_name: str | None,
+        group: str | None = None,
     ) -> Enrolled:
         """See Enrolments."""
-        change = self._ask_disk("enrol", domain, speaker_id, recording, display_name)
+        change = self._ask_disk("enrol", domain, speaker_id, recording, display_name, group)
         enrolled: Enrolled = await finished(change)
         return enrolled
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from numpy.typing import NDArray
 from speakerd_server.enrolled import NewRecording, Speaker, Voiceprint
 from speakerd_server.errors import (
     DomainUnknown,
-    ModelMismatch,
     PageTokenInvalid,
     RecordingUnknown,
     SpeakerNotOptedOut,
@@ -24,9 +22,9 @@ from speakerd_server.errors import (
     TooManyRecordings,
 )
 from speakerd_server.store.answers import Enrolled, OptedOut, SearchResult
-from speakerd_server.store.faiss_index import VoiceprintIndex
-from speakerd_server.store.groups import GroupAdministration
+from speakerd_server.store.groups import GroupAdministration, Joining
 from speakerd_server.store.ids import check_name, check_speaker_id, encodable
+from speakerd_server.store.reading import read_index
 from speakerd_server.store.sqlite import SqliteRecord
 from speakerd_server.store.voiceprint import (
     check_recording,
@@ -38,7 +36,6 @@ from speakerd_server.store.voiceprint import (
 from speakerd_server.values import ModelIdentity, SpeakerState
 
 MAXIMUM_RECORDINGS = 100
-_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,40 +61,24 @@ class EnrolmentStore:
         self._domains = frozenset(domains)
         self.record = SqliteRecord(settings.path)
         try:
-            self.index = self._read()
+            self.index = read_index(self.record, self._domains)
         except BaseException:
             self.record.close()
             raise
         self.groups = GroupAdministration(self.record, self.index, self._record_lock)
 
-    def _read(self) -> VoiceprintIndex:
-        index, not_served = VoiceprintIndex(self._domains), 0
-        for domain, speaker_id, recordings in self.record.everyone():
-            if domain not in self._domains:
-                not_served += 1
-                continue
-            try:
-                index.check_alike(domain, speaker_id, recordings)
-            except (ModelMismatch, ValueError) as error:
-                raise StoreCorrupt(self.record.path, str(error)) from error
-            index.put(domain, speaker_id, voiceprint_for(speaker_id, recordings))
-        if not_served:
-            _logger.warning("%d speakers are in domains that the settings lack", not_served)
-        self._read_states(index)
-        return index
-
-    def _read_states(self, index: VoiceprintIndex) -> None:
-        for domain, speaker_id in self.record.opted_out():
-            if domain in self._domains:
-                index.opt_out(domain, speaker_id)
-        for group in self.record.groups.everything():
-            if group.domain in self._domains:
-                index.groups.put(group.domain, group.name, group.speaker_ids)
-
     def enrol(
-        self, domain: str, speaker_id: str, recording: NewRecording, display_name: str | None = None
+        self,
+        domain: str,
+        speaker_id: str,
+        recording: NewRecording,
+        display_name: str | None = None,
+        group: str | None = None,
     ) -> Enrolled:
         """Add a recording to a speaker, who is created where new; returns once it is on disk.
+
+        With a group the speaker is made a member of it, or nothing is changed: GroupUnknown,
+        TooManyMembers.
 
         Raises ModelMismatch where the speaker's other recordings were made by another model,
         TooManyRecordings, SpeakerOptedOut, SpeakerIdInvalid, FieldInvalid, and ValueError for sums
@@ -116,11 +97,14 @@ class EnrolmentStore:
             self.index.check_alike(domain, speaker_id, together)
             voiceprint = voiceprint_for(speaker_id, together)
             consistency = cosine(mean_of(recording), voiceprint_of(earlier)) if earlier else None
+            joining = Joining(self.index.groups, domain, speaker_id, group)
             with self.record.transaction():
                 recording_id = self.record.add(domain, speaker_id, recording)
                 self.record.touch(domain, speaker_id, display_name)
+                joining.record(self.record.groups)
                 speaker = self._recorded(domain, speaker_id)
             self.index.put(domain, speaker_id, voiceprint)
+            joining.done()
         return Enrolled(speaker, recording_id, consistency)
 
     def update(

@@ -16,7 +16,9 @@ from speakerd_server.errors import (
     TooManyMembers,
 )
 from speakerd_server.store.faiss_index import VoiceprintIndex
+from speakerd_server.store.group_record import GroupRecord
 from speakerd_server.store.ids import check_group_name, encodable
+from speakerd_server.store.members import Groups
 from speakerd_server.store.sqlite import SqliteRecord
 from speakerd_server.values import SpeakerState
 
@@ -24,6 +26,37 @@ MAXIMUM_GROUPS = 100_000
 """Of one domain: every household may be a group."""
 MAXIMUM_MEMBERS = 10_000
 """Of one group: beyond, the whole domain is what is meant."""
+
+
+class Joining:
+    """One speaker who becomes a member of a group beside another change of the store.
+
+    Raises GroupUnknown and TooManyMembers at once.
+
+    Args:
+        groups: In memory.
+        domain: Of both.
+        speaker_id: Known when the change is recorded.
+        group: None: there is nothing to do.
+    """
+
+    def __init__(self, groups: Groups, domain: str, speaker_id: str, group: str | None) -> None:
+        self._groups, self._domain, self._group = groups, domain, group
+        self._speaker_id = speaker_id
+        before = frozenset[str]() if group is None else groups.known(domain, group).speaker_ids
+        self._members = before | {speaker_id}
+        if group is not None and len(self._members) > max(MAXIMUM_MEMBERS, len(before)):
+            raise TooManyMembers(group, MAXIMUM_MEMBERS)
+
+    def record(self, record: GroupRecord) -> None:
+        """Write it, inside the transaction of the other change."""
+        if self._group is not None:
+            record.update(self._domain, self._group, [self._speaker_id], [])
+
+    def done(self) -> None:
+        """Make it known, once it is on disk."""
+        if self._group is not None:
+            self._groups.put(self._domain, self._group, self._members)
 
 
 class GroupAdministration:

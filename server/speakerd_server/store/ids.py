@@ -8,6 +8,7 @@ import unicodedata
 from speakerd_server.errors import FieldInvalid, GroupNameInvalid, SpeakerIdInvalid
 
 LONGEST_ID = 256
+MAXIMUM_NAME = 256
 _GROUP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -48,3 +49,14 @@ def check_name(display_name: str | None) -> None:
     """Raise FieldInvalid unless text can be a display name; None is none."""
     if display_name is not None and not encodable(display_name):
         raise FieldInvalid("display_name", "is not valid Unicode text")
+
+
+def check_display_name(name: str | None) -> None:
+    """Refuse a display name that is too long, or no plain text, by FieldInvalid."""
+    if name is None:
+        return
+    if len(name) > MAXIMUM_NAME:
+        problem = f"has {len(name)} characters, at most {MAXIMUM_NAME} can be"
+        raise FieldInvalid("display_name", problem)
+    if any(unicodedata.category(character).startswith("C") for character in name):
+        raise FieldInvalid("display_name", "has a control character")

@@ -30,6 +30,7 @@ from speakerd_server.errors import (
     StoreFull,
     StreamIdle,
 )
+from speakerd_server.pipeline import Mark
 from speakerd_server.wire.status import status_of
 
 AUDIO_MESSAGE_BYTES = 1 << 20
@@ -155,14 +156,20 @@ async def config_of(requests: AsyncIterator[StreamRequest], idle_timeout_s: floa
     raise ConfigMissing
 
 
-async def chunks_of(requests: AsyncIterator[StreamRequest]) -> AsyncIterator[bytes]:
-    """Give the audio of every later message; raises by the grammar of the stream."""
+async def chunks_of(requests: AsyncIterator[StreamRequest]) -> AsyncIterator[bytes | Mark]:
+    """Give the audio of every later message; raises by the grammar of the stream.
+
+    What is neither config nor audio is a mark with the message that was set.
+    """
     async for request in requests:
         kind = request.WhichOneof("request")
         if kind == "config":
             raise ConfigRepeated
         if kind is None:
             raise RequestEmpty
+        if kind != "audio":
+            yield Mark(getattr(request, kind))
+            continue
         chunk = request.audio
         if len(chunk) > AUDIO_MESSAGE_BYTES:
             raise AudioMessageTooLarge(len(chunk), AUDIO_MESSAGE_BYTES)

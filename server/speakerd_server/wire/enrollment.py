@@ -14,7 +14,7 @@ from speakerd_server.calls.hearing import Hearing, window_length
 from speakerd_server.calls.models import LoadedModel
 from speakerd_server.calls.sessions import SessionEntry
 from speakerd_server.errors import ConfigMissing
-from speakerd_server.store.ids import check_speaker_id
+from speakerd_server.store.ids import check_display_name, check_speaker_id
 from speakerd_server.values import AudioFormat, Utterance
 from speakerd_server.wire import convert, edge, enrolled_convert
 from speakerd_server.wire.groups import GroupAdministration
@@ -25,7 +25,7 @@ from speakerd_server.wire.quality_convert import (
     wire_quality,
 )
 from speakerd_server.wire.sounds import UNARY_AUDIO_S, whole_sound
-from speakerd_server.wire.speakers import SpeakerAdministration, check_display_name
+from speakerd_server.wire.speakers import SpeakerAdministration
 
 
 @dataclass(frozen=True, slots=True, eq=False)

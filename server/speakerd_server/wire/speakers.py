@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import unicodedata
-
 from speakerd.v1 import enrollment_pb2 as pb
 from speakerd.v1 import enrollment_pb2_grpc
 
 from speakerd_server import metrics
 from speakerd_server.calls.serving import Serving
-from speakerd_server.errors import FieldInvalid
-from speakerd_server.store.ids import check_speaker_id
+from speakerd_server.store.ids import check_display_name, check_speaker_id
 from speakerd_server.wire import edge, enrolled_convert, pages
-
-MAXIMUM_NAME = 256
 
 
 class SpeakerAdministration(enrollment_pb2_grpc.EnrollmentServiceServicer):
@@ -114,14 +109,3 @@ class SpeakerAdministration(enrollment_pb2_grpc.EnrollmentServiceServicer):
     ) -> tuple[str, str]:
         check_speaker_id(request.speaker_id)
         return self._serving.domain(request.domain), request.speaker_id
-
-
-def check_display_name(name: str | None) -> None:
-    """Refuse a display name that is too long, or no plain text, by FieldInvalid."""
-    if name is None:
-        return
-    if len(name) > MAXIMUM_NAME:
-        problem = f"has {len(name)} characters, at most {MAXIMUM_NAME} can be"
-        raise FieldInvalid("display_name", problem)
-    if any(unicodedata.category(character).startswith("C") for character in name):
-        raise FieldInvalid("display_name", "has a control character")

@@ -11,15 +11,17 @@ from typing import Any
 from speakerd.v1 import verification_pb2 as pb
 
 from speakerd_server import metrics
+from speakerd_server.calls.caller import CallerEnrolments
 from speakerd_server.calls.claims import Claim, Target
 from speakerd_server.calls.hearing import Hearing
 from speakerd_server.calls.models import LoadedModel
 from speakerd_server.calls.sessions import SessionEntry
+from speakerd_server.calls.watching import Watch
 from speakerd_server.errors import ConfigMissing
 from speakerd_server.pipeline import Heard
 from speakerd_server.quality.limits import QualitySettings
 from speakerd_server.values import AudioFormat, Policy, Verdict
-from speakerd_server.wire import convert, edge
+from speakerd_server.wire import convert, edge, watching
 from speakerd_server.wire.quality_convert import quality_limits
 from speakerd_server.wire.sounds import whole_sound
 from speakerd_server.wire.whole import WholeRecordings
@@ -38,17 +40,33 @@ class _Verification:
     target: Target
     claim: Claim
     limits: QualitySettings
+    watch: Watch
+    callers: CallerEnrolments
 
     async def result(self, heard: Heard) -> tuple[pb.VerificationResult, Verdict]:
         verdict = await self.claim.verdict(heard.utterance, final=heard.final)
+        hits = await self.watch.look(heard.utterance)
+        wire_rate_hz = self.hearing.audio_format.sample_rate_hz
         message = convert.result(
             heard,
             verdict,
             self.policy.scale,
             model_rate_hz=self.hearing.model_rate_hz,
-            wire_rate_hz=self.hearing.audio_format.sample_rate_hz,
+            wire_rate_hz=wire_rate_hz,
         )
+        told = self.watch.hits if heard.final else hits
+        message.watchlist_hits.extend(watching.hits(told, self.policy.scale, wire_rate_hz))
         return message, verdict
+
+    async def enrol(self, heard: Heard, message: object) -> pb.CallerEnrolled:
+        """Enrol the caller as asked for between two messages of audio."""
+        assert isinstance(message, pb.EnrollCaller)
+        wish, speech_samples = watching.wish(message), heard.utterance.speech_samples
+        outcome = await self.callers.enrol(wish, heard.utterance)
+        if outcome.error is None:
+            self.watch.enrolled(wish.group, wish.speaker_id)
+        rate_hz = self.hearing.model_rate_hz
+        return watching.caller_enrolled(wish, outcome, speech_samples, rate_hz)
 
     def session(self) -> dict[str, Any]:
         """How it is listed among the live calls."""
@@ -113,6 +131,10 @@ class VerificationService(WholeRecordings):
         chunks = edge.chunks_of(requests)
         async with verification.hearing.live(self._serving, chunks) as pipeline:
             async for heard in pipeline.heard():
+                if heard.mark is not None:
+                    enrolled = await verification.enrol(heard, heard.mark.content)
+                    await call.write(pb.StreamVerifyResponse(caller_enrolled=enrolled), timeout_s)
+                    continue
                 if not heard.utterance.is_due:
                     await verification.claim.look(heard.utterance)
                     continue
@@ -173,7 +195,13 @@ class VerificationService(WholeRecordings):
         limits = quality_limits(config.policy.quality, self._serving.quality)
         claim = Claim(self._serving, domain, target, model.card, policy, limits)
         await claim.check(hearing)
-        return _Verification(request_id, domain, hearing, policy, target, claim, limits)
+        lists = watching.watchlists(config)
+        watch = Watch(self._serving.enrolments, domain, lists, model.card, policy, limits)
+        await watch.check()
+        callers = CallerEnrolments(self._serving, domain, hearing, limits)
+        return _Verification(
+            request_id, domain, hearing, policy, target, claim, limits, watch, callers
+        )
 
 
 def _decided(call: edge.Call, verdict: Verdict) -> None:

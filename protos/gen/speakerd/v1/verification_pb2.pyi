@@ -95,6 +95,77 @@ class GroupTarget(_message.Message):
 Global___GroupTarget: _TypeAlias = GroupTarget  # noqa: Y015
 
 @_typing.final
+class Watchlists(_message.Message):
+    """Groups to look through beside the claim."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUPS_FIELD_NUMBER: _builtins.int
+    HIT_AT_FIELD_NUMBER: _builtins.int
+    hit_at: _builtins.float
+    """A member is a hit at this score or above, on the policy's scale. Unset: the policy's accept
+    threshold, or, where it sets none, the model card's for the bands of both sides; POLICY_INVALID where
+    the card has none either.
+    """
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """1 to 10 different groups of the domain. Unknown: NOT_FOUND, GROUP_UNKNOWN."""
+
+    def __init__(
+        self,
+        *,
+        groups: _abc.Iterable[_builtins.str] | None = ...,
+        hit_at: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_hit_at", b"_hit_at", "hit_at", b"hit_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_hit_at", b"_hit_at", "groups", b"groups", "hit_at", b"hit_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__hit_at: _TypeAlias = _typing.Literal["hit_at"]  # noqa: Y015
+    _WhichOneofArgType__hit_at: _TypeAlias = _typing.Literal["_hit_at", b"_hit_at"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__hit_at) -> _WhichOneofReturnType__hit_at | None: ...
+
+Global___Watchlists: _TypeAlias = Watchlists  # noqa: Y015
+
+@_typing.final
+class EnrollCaller(_message.Message):
+    """Puts the caller, as heard so far in this very call, on a list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: _builtins.int
+    SPEAKER_ID_FIELD_NUMBER: _builtins.int
+    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
+    group: _builtins.str
+    """A group of the domain."""
+    speaker_id: _builtins.str
+    """The speaker that the recording is added to, created where new, and made a member of the group; it
+    is no hit of this call any more.
+    """
+    display_name: _builtins.str
+    """As in EnrollmentConfig."""
+    force: _builtins.bool
+    """As in EnrollmentConfig."""
+    def __init__(
+        self,
+        *,
+        group: _builtins.str = ...,
+        speaker_id: _builtins.str = ...,
+        display_name: _builtins.str | None = ...,
+        force: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "display_name", b"display_name"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "display_name", b"display_name", "force", b"force", "group", b"group", "speaker_id", b"speaker_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__display_name: _TypeAlias = _typing.Literal["display_name"]  # noqa: Y015
+    _WhichOneofArgType__display_name: _TypeAlias = _typing.Literal["_display_name", b"_display_name"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__display_name) -> _WhichOneofReturnType__display_name | None: ...
+
+Global___EnrollCaller: _TypeAlias = EnrollCaller  # noqa: Y015
+
+@_typing.final
 class HandoverPolicy(_message.Message):
     """What is done when another voice takes over in a call."""
 
@@ -258,6 +329,7 @@ class VerificationConfig(_message.Message):
     POLICY_FIELD_NUMBER: _builtins.int
     UPDATE_INTERVAL_FIELD_NUMBER: _builtins.int
     SPEECH_GATE_FIELD_NUMBER: _builtins.int
+    WATCHLISTS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Anything that helps the client find the call again, at most 128 characters; echoed.
     Empty: the server makes one.
@@ -301,6 +373,12 @@ class VerificationConfig(_message.Message):
     def update_interval(self) -> _duration_pb2.Duration:
         """Least audio between two updates, 0 s to 1 h. Unset or 0: an update for every window."""
 
+    @_builtins.property
+    def watchlists(self) -> Global___Watchlists:
+        """Unset: none is looked through. They never change the decision about the target, which may be
+        missing: then this is all the call is for.
+        """
+
     def __init__(
         self,
         *,
@@ -316,10 +394,11 @@ class VerificationConfig(_message.Message):
         policy: Global___Policy | None = ...,
         update_interval: _duration_pb2.Duration | None = ...,
         speech_gate: _audio_pb2.SpeechGate.ValueType = ...,
+        watchlists: Global___Watchlists | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_samples_per_chunk", b"_samples_per_chunk", "audio_format", b"audio_format", "group", b"group", "policy", b"policy", "samples_per_chunk", b"samples_per_chunk", "speaker_id", b"speaker_id", "speakers", b"speakers", "target", b"target", "update_interval", b"update_interval", "whole_domain", b"whole_domain"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_samples_per_chunk", b"_samples_per_chunk", "audio_format", b"audio_format", "group", b"group", "policy", b"policy", "samples_per_chunk", b"samples_per_chunk", "speaker_id", b"speaker_id", "speakers", b"speakers", "target", b"target", "update_interval", b"update_interval", "watchlists", b"watchlists", "whole_domain", b"whole_domain"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_samples_per_chunk", b"_samples_per_chunk", "audio_format", b"audio_format", "domain", b"domain", "group", b"group", "model", b"model", "policy", b"policy", "request_id", b"request_id", "samples_per_chunk", b"samples_per_chunk", "speaker_id", b"speaker_id", "speakers", b"speakers", "speech_gate", b"speech_gate", "target", b"target", "update_interval", b"update_interval", "whole_domain", b"whole_domain"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_samples_per_chunk", b"_samples_per_chunk", "audio_format", b"audio_format", "domain", b"domain", "group", b"group", "model", b"model", "policy", b"policy", "request_id", b"request_id", "samples_per_chunk", b"samples_per_chunk", "speaker_id", b"speaker_id", "speakers", b"speakers", "speech_gate", b"speech_gate", "target", b"target", "update_interval", b"update_interval", "watchlists", b"watchlists", "whole_domain", b"whole_domain"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__samples_per_chunk: _TypeAlias = _typing.Literal["samples_per_chunk"]  # noqa: Y015
     _WhichOneofArgType__samples_per_chunk: _TypeAlias = _typing.Literal["_samples_per_chunk", b"_samples_per_chunk"]  # noqa: Y015
@@ -335,14 +414,15 @@ Global___VerificationConfig: _TypeAlias = VerificationConfig  # noqa: Y015
 @_typing.final
 class StreamVerifyRequest(_message.Message):
     """One message of a StreamVerify call. The grammar, wholly:
-    the first request sets `config`, every later one sets `audio`; half-close ends the audio.
-    Where audio is split between messages never matters, not even inside a sample.
+    the first request sets `config`, every later one sets `audio`, or `enroll_caller`; half-close ends
+    the audio. Where audio is split between messages never matters, not even inside a sample.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     CONFIG_FIELD_NUMBER: _builtins.int
     AUDIO_FIELD_NUMBER: _builtins.int
+    ENROLL_CALLER_FIELD_NUMBER: _builtins.int
     audio: _builtins.bytes
     """Audio bytes in config.audio_format, at most 1 MiB a message (AUDIO_MESSAGE_TOO_LARGE).
     An empty message is allowed and means nothing.
@@ -351,17 +431,24 @@ class StreamVerifyRequest(_message.Message):
     def config(self) -> Global___VerificationConfig:
         """First request only. Missing: CONFIG_MISSING. Again: CONFIG_REPEATED."""
 
+    @_builtins.property
+    def enroll_caller(self) -> Global___EnrollCaller:
+        """After the config, at most 10 times in a call: enrols what was heard so far of this caller, as
+        EnrollSpeaker would, and answers by `caller_enrolled`.
+        """
+
     def __init__(
         self,
         *,
         config: Global___VerificationConfig | None = ...,
         audio: _builtins.bytes = ...,
+        enroll_caller: Global___EnrollCaller | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "config", b"config", "request", b"request"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "config", b"config", "enroll_caller", b"enroll_caller", "request", b"request"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "config", b"config", "request", b"request"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "config", b"config", "enroll_caller", b"enroll_caller", "request", b"request"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["config", "audio"]  # noqa: Y015
+    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["config", "audio", "enroll_caller"]  # noqa: Y015
     _WhichOneofArgType_request: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_request) -> _WhichOneofReturnType_request | None: ...
 
@@ -534,6 +621,7 @@ class VerificationResult(_message.Message):
     QUALITY_FIELD_NUMBER: _builtins.int
     HANDOVER_FIELD_NUMBER: _builtins.int
     MARGIN_FIELD_NUMBER: _builtins.int
+    WATCHLIST_HITS_FIELD_NUMBER: _builtins.int
     window_count: _builtins.int
     """Windows averaged so far."""
     windows_without_variance: _builtins.int
@@ -578,6 +666,10 @@ class VerificationResult(_message.Message):
         how alike windows of one voice are.
         """
 
+    @_builtins.property
+    def watchlist_hits(self) -> _containers.RepeatedCompositeFieldContainer[Global___WatchlistHit]:
+        """Noticed by this update; in the final all of the call. Each member of each watchlist is a hit once."""
+
     def __init__(
         self,
         *,
@@ -594,10 +686,11 @@ class VerificationResult(_message.Message):
         quality: _audio_pb2.AudioQuality | None = ...,
         handover: Global___Handover | None = ...,
         margin: _builtins.float | None = ...,
+        watchlist_hits: _abc.Iterable[Global___WatchlistHit] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_margin", b"_margin", "audio_received", b"audio_received", "handover", b"handover", "margin", b"margin", "net_speech", b"net_speech", "quality", b"quality"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_margin", b"_margin", "audio_received", b"audio_received", "band", b"band", "committed_samples", b"committed_samples", "decision", b"decision", "handover", b"handover", "margin", b"margin", "net_speech", b"net_speech", "quality", b"quality", "reason", b"reason", "scores", b"scores", "speakers_compared", b"speakers_compared", "window_count", b"window_count", "windows_without_variance", b"windows_without_variance"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_margin", b"_margin", "audio_received", b"audio_received", "band", b"band", "committed_samples", b"committed_samples", "decision", b"decision", "handover", b"handover", "margin", b"margin", "net_speech", b"net_speech", "quality", b"quality", "reason", b"reason", "scores", b"scores", "speakers_compared", b"speakers_compared", "watchlist_hits", b"watchlist_hits", "window_count", b"window_count", "windows_without_variance", b"windows_without_variance"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__margin: _TypeAlias = _typing.Literal["margin"]  # noqa: Y015
     _WhichOneofArgType__margin: _TypeAlias = _typing.Literal["_margin", b"_margin"]  # noqa: Y015
@@ -606,8 +699,99 @@ class VerificationResult(_message.Message):
 Global___VerificationResult: _TypeAlias = VerificationResult  # noqa: Y015
 
 @_typing.final
+class WatchlistHit(_message.Message):
+    """One member of a watchlist who sounds like the caller."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: _builtins.int
+    SPEAKER_ID_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    HIT_AT_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    AUDIO_TIME_FIELD_NUMBER: _builtins.int
+    group: _builtins.str
+    """The watchlist."""
+    speaker_id: _builtins.str
+    """The member."""
+    hit_at: _builtins.float
+    """What the score was held against."""
+    window: _builtins.int
+    """Number of the last window heard when it was noticed, from 0."""
+    @_builtins.property
+    def score(self) -> _audio_pb2.Score:
+        """On the policy's scale, when it was noticed."""
+
+    @_builtins.property
+    def audio_time(self) -> _duration_pb2.Duration:
+        """Where in the audio that window ends."""
+
+    def __init__(
+        self,
+        *,
+        group: _builtins.str = ...,
+        speaker_id: _builtins.str = ...,
+        score: _audio_pb2.Score | None = ...,
+        hit_at: _builtins.float = ...,
+        window: _builtins.int = ...,
+        audio_time: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["audio_time", b"audio_time", "score", b"score"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio_time", b"audio_time", "group", b"group", "hit_at", b"hit_at", "score", b"score", "speaker_id", b"speaker_id", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchlistHit: _TypeAlias = WatchlistHit  # noqa: Y015
+
+@_typing.final
+class CallerEnrolled(_message.Message):
+    """What became of one enroll_caller. What cannot be stored says so here and does not end the call."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: _builtins.int
+    SPEAKER_ID_FIELD_NUMBER: _builtins.int
+    RECORDING_ID_FIELD_NUMBER: _builtins.int
+    NET_SPEECH_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    group: _builtins.str
+    """The watchlist."""
+    speaker_id: _builtins.str
+    """The member."""
+    recording_id: _builtins.str
+    """The new recording, on disk; empty where nothing was stored."""
+    reason: _builtins.str
+    """Why nothing was stored, a reason of the error table such as NOT_ENOUGH_SPEECH; empty: it was."""
+    message: _builtins.str
+    """The same in one sentence."""
+    @_builtins.property
+    def net_speech(self) -> _duration_pb2.Duration:
+        """Net speech of what was heard, as far as full windows go."""
+
+    def __init__(
+        self,
+        *,
+        group: _builtins.str = ...,
+        speaker_id: _builtins.str = ...,
+        recording_id: _builtins.str = ...,
+        net_speech: _duration_pb2.Duration | None = ...,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["net_speech", b"net_speech"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "message", b"message", "net_speech", b"net_speech", "reason", b"reason", "recording_id", b"recording_id", "speaker_id", b"speaker_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CallerEnrolled: _TypeAlias = CallerEnrolled  # noqa: Y015
+
+@_typing.final
 class StreamVerifyResponse(_message.Message):
-    """One answer of a StreamVerify call: one `opened`, any number of `update`s, one `final`, then OK.
+    """One answer of a StreamVerify call: one `opened`, any number of `update`s and one `caller_enrolled`
+    for each enroll_caller, in the order of what was sent, one `final`, then OK.
 
     A worked exchange (4 s of speech of alice, samples_per_chunk 32000, messages of 1 s):
     1. client: config { speaker_id: "alice" audio_format { encoding: PCM16LE sample_rate_hz: 16000 } }
@@ -624,6 +808,7 @@ class StreamVerifyResponse(_message.Message):
     OPENED_FIELD_NUMBER: _builtins.int
     UPDATE_FIELD_NUMBER: _builtins.int
     FINAL_FIELD_NUMBER: _builtins.int
+    CALLER_ENROLLED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def opened(self) -> Global___EffectiveSettings:
         """First answer, as soon as the config is accepted."""
@@ -638,18 +823,23 @@ class StreamVerifyResponse(_message.Message):
         included. Nothing follows but OK.
         """
 
+    @_builtins.property
+    def caller_enrolled(self) -> Global___CallerEnrolled:
+        """The answer to one enroll_caller, after the updates of the audio that was sent before it."""
+
     def __init__(
         self,
         *,
         opened: Global___EffectiveSettings | None = ...,
         update: Global___VerificationResult | None = ...,
         final: Global___VerificationResult | None = ...,
+        caller_enrolled: Global___CallerEnrolled | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["final", b"final", "opened", b"opened", "response", b"response", "update", b"update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["caller_enrolled", b"caller_enrolled", "final", b"final", "opened", b"opened", "response", b"response", "update", b"update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["final", b"final", "opened", b"opened", "response", b"response", "update", b"update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller_enrolled", b"caller_enrolled", "final", b"final", "opened", b"opened", "response", b"response", "update", b"update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_response: _TypeAlias = _typing.Literal["opened", "update", "final"]  # noqa: Y015
+    _WhichOneofReturnType_response: _TypeAlias = _typing.Literal["opened", "update", "final", "caller_enrolled"]  # noqa: Y015
     _WhichOneofArgType_response: _TypeAlias = _typing.Literal["response", b"response"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_response) -> _WhichOneofReturnType_response | None: ...
 
