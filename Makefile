@@ -3,6 +3,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q -q
+# Processes of `make test`: most tests wait for a daemon more than they compute. 0: one after the other.
+TEST_JOBS ?= 2
 MANIFESTS := constraints.txt protos/pyproject.toml server/pyproject.toml client/pyproject.toml
 
 .PHONY: demo setup setup-dev setup-export setup-triton protos fmt check test test-export \
@@ -54,7 +56,7 @@ check: setup-dev
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python protos/generate.py --check
 
 test: setup-dev
-	$(BIN)/python -m pytest -m "not export and not triton" $(ARGS)
+	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile -m "not export and not triton" $(ARGS)
 
 test-export: setup-export
 	$(BIN)/python -m pytest -m export $(ARGS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TypedDict
 
 from speakerd_client.policies import Policy, QualityLimits
@@ -54,3 +55,5 @@ class EnrollOptions(ModelOptions, total=False):
     """Say who else of the domain has this voice."""
     quality: QualityLimits | None
     """How good the audio must be; None: the daemon's settings."""
+    consent: datetime | None
+    """When the person agreed to be enrolled, with a time zone; None: what is kept stays."""

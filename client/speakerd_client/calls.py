@@ -16,7 +16,6 @@ from speakerd_client.requests import sendable
 from speakerd_client.results import CallerEnrolled, CallSettings, Verification
 from speakerd_client.stream_call import StreamCall
 
-
 WAITING_WISHES = 16
 """Callers of one call that may wait for their answer; the daemon enrols 10 in all."""
 
@@ -29,9 +28,7 @@ class VerificationCall(StreamCall[Verification, Verification]):
 
     def __init__(self, start: Callable[[], Any], config: Any, address: str, timeout_s: float):
         super().__init__(start, config, address, timeout_s)
-        self._asked: deque[list[verification_pb2.CallerEnrolled]] = deque(
-            maxlen=WAITING_WISHES
-        )
+        self._asked: deque[list[verification_pb2.CallerEnrolled]] = deque(maxlen=WAITING_WISHES)
 
     async def enroll_caller(
         self, group: str, speaker_id: str, *, display_name: str | None = None, force: bool = False

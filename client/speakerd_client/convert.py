@@ -220,12 +220,16 @@ def speaker(message: enrollment_pb2.Speaker) -> records.Speaker:
                 window_count=each.window_count,
                 window_consistency=each.window_consistency,
                 band=band(each.band),
+                quality=quality(each.quality) if each.HasField("quality") else None,
             )
             for each in message.recordings
         ),
         net_speech_s=seconds(message.net_speech),
         opted_out=moment(message.opt_out_time) if message.HasField("opt_out_time") else None,
         groups=tuple(message.groups),
+        consent=moment(message.consent_time) if message.HasField("consent_time") else None,
+        last_used=moment(message.last_used_time) if message.HasField("last_used_time") else None,
+        expires=moment(message.expire_time) if message.HasField("expire_time") else None,
     )
 
 

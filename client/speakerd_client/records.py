@@ -67,6 +67,8 @@ class Recording:
     """Cosine in [-1, 1]: how alike its windows are."""
     band: Band | None = None
     """How much of the spectrum the speech carries; None: not known."""
+    quality: Quality | None = None
+    """How good its audio was; None: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ class Speaker:
     domain: str
     """Where the speaker belongs."""
     state: SpeakerState
-    """OPTED_OUT, else PENDING without recordings, else ENROLLED."""
+    """OPTED_OUT, else PENDING without recordings, else EXPIRED or ENROLLED."""
     display_name: str
     """For people; may be empty."""
     created: datetime
@@ -95,6 +97,12 @@ class Speaker:
     """When the person opted out; None: did not."""
     groups: tuple[str, ...] = ()
     """The groups it is a member of, by name."""
+    consent: datetime | None = None
+    """When the person agreed to be enrolled; None: nobody told."""
+    last_used: datetime | None = None
+    """Last verification that accepted the speaker, to the hour; None: none did."""
+    expires: datetime | None = None
+    """When the voiceprint expires or did; None: never."""
 
 
 @dataclass(frozen=True, slots=True)

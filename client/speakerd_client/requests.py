@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 from speakerd.v1 import audio_pb2, enrollment_pb2, verification_pb2
 
 from speakerd_client.audio import Audio, AudioFile, AudioFormat
@@ -64,6 +66,18 @@ def duration(seconds: float | None) -> Duration | None:
         return None
     message = Duration()
     message.FromNanoseconds(round(seconds * 1e9))
+    return message
+
+
+def timestamp(value: datetime | None, name: str) -> Timestamp | None:
+    """Turn an aware datetime into a Timestamp, to the microsecond."""
+    if value is None:
+        return None
+    require(value, datetime, name, "a datetime with a time zone, or None")
+    if value.tzinfo is None:
+        raise ValueError(f"{name} has no time zone; use datetime.now(UTC), for example")
+    message = Timestamp()
+    message.FromDatetime(value)
     return message
 
 
@@ -238,6 +252,7 @@ def enrollment_config(
     force: bool = False,
     check_duplicates: bool = False,
     quality: QualityLimits | None = None,
+    consent: datetime | None = None,
 ) -> enrollment_pb2.EnrollmentConfig:
     """The config of EnrollSpeaker and StreamEnroll."""
     return enrollment_pb2.EnrollmentConfig(
@@ -253,4 +268,5 @@ def enrollment_config(
         force=force,
         check_duplicates=check_duplicates,
         quality=limits_message(quality),
+        consent_time=timestamp(consent, "consent"),
     )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
 from typing import Any, Protocol
 
 from speakerd.v1 import enrollment_pb2, enrollment_pb2_grpc
 
 from speakerd_client import convert
 from speakerd_client.records import Speaker
-from speakerd_client.requests import sendable
+from speakerd_client.requests import sendable, timestamp
 
 
 class Administers(Protocol):
@@ -52,14 +53,16 @@ async def update_speaker(
     domain: str = "",
     display_name: str | None = None,
     remove_recording_ids: Sequence[str] = (),
+    consent: datetime | None = None,
 ) -> Speaker:
-    """Change a speaker's name, erase recordings; give the speaker as it is then."""
+    """Change name or time of consent, erase recordings; give the speaker as it is then."""
     with sendable():
         request = enrollment_pb2.UpdateSpeakerRequest(
             domain=domain,
             speaker_id=speaker_id,
             display_name=display_name,
             remove_recording_ids=remove_recording_ids,
+            consent_time=timestamp(consent, "consent"),
         )
     response = await client._unary(client._enrollment.UpdateSpeaker, request)
     return convert.speaker(response.speaker)

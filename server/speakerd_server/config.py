@@ -29,7 +29,8 @@ from speakerd_server.gate.settings import GateSettings
 from speakerd_server.logs import LogSettings
 from speakerd_server.models.choice import ModelSettings
 from speakerd_server.quality.limits import QualitySettings
-from speakerd_server.store.enrolment import StoreSettings
+from speakerd_server.store.expiry import ExpirySettings
+from speakerd_server.store.open_store import StoreSettings
 from speakerd_server.wire.server import ServerSettings
 
 _WRITTEN = "use up to 64 letters, digits, '.', '_' and '-'"
@@ -69,6 +70,8 @@ class Settings:
     """How engines elsewhere are asked."""
     store: StoreSettings = field(default_factory=StoreSettings)
     """Where voiceprints are kept."""
+    expiry: ExpirySettings = field(default_factory=ExpirySettings)
+    """How long voiceprints can be used."""
     gate: GateSettings = field(default_factory=GateSettings)
     """Which audio counts as speech."""
     quality: QualitySettings = field(default_factory=QualitySettings)

@@ -49,7 +49,7 @@ async def run(
         lambda error: _engine_died(server, error),
         lambda cause: _engine_away(serving, server, cause),
     )
-    store = EnrolmentStore(settings.store, settings.calls.domains)
+    store = EnrolmentStore(settings.store, settings.calls.domains, settings.expiry)
     enrolments = LocalEnrolments(store, settings.calls.pending_store_changes)
     loader = LocalLoader(
         batcher, device, lambda bundle: open_lanes(bundle, device, settings), settings.model
@@ -80,6 +80,7 @@ async def run(
             metrics_server.server_close()
         await batcher.stop()
         await gate.stop()
+        await serving.uses.close()
         await enrolments.close()
     _log.info("stopped")
 

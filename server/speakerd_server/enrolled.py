@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from speakerd_server.values import Band, Float32, ModelIdentity, SpeakerState
+from speakerd_server.values import Band, Float32, ModelIdentity, Quality, SpeakerState
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,6 +28,8 @@ class NewRecording:
     """Cosine in [-1, 1]: how alike the windows are."""
     band: Band | None = None
     """None: not known."""
+    quality: Quality | None = None
+    """Of its audio; None: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,8 @@ class Recording:
     """Cosine in [-1, 1]: how alike the windows are."""
     band: Band | None = None
     """None: not known."""
+    quality: Quality | None = None
+    """Of its audio; None: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,7 @@ class Speaker:
     speaker_id: str
     """As enrolled."""
     state: SpeakerState
-    """OPTED_OUT, else PENDING without recordings, else ENROLLED."""
+    """OPTED_OUT, else PENDING without recordings, else EXPIRED or ENROLLED."""
     display_name: str
     """For people; may be empty."""
     created_unix_s: float
@@ -74,6 +78,12 @@ class Speaker:
     """When the person opted out; None: did not."""
     groups: tuple[str, ...] = field(default=())
     """The groups of the domain it is a member of, by name."""
+    consent_unix_s: float | None = None
+    """When the person agreed to be enrolled, as a client told; None: none did."""
+    last_used_unix_s: float | None = None
+    """Last verification that accepted the speaker, to the hour; None: none did."""
+    expires_unix_s: float | None = None
+    """From when on the voiceprint is expired, by the settings as they are; None: never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,3 +114,9 @@ class Voiceprint:
     """float32[dim], length 1: mean of the recordings' means weighted by net speech, normalised."""
     band: Band | None = None
     """That of most of the net speech whose band is known; None: of none it is."""
+    expires_unix_s: float | None = None
+    """From when on it is expired, seconds since 1970 UTC; None: never."""
+
+    def is_expired(self, now_unix_s: float) -> bool:
+        """Tell whether it must not be compared any more."""
+        return self.expires_unix_s is not None and now_unix_s >= self.expires_unix_s

@@ -40,8 +40,9 @@ from speakerd_server.policies import policy_for
 from speakerd_server.quality.limits import QualitySettings
 from speakerd_server.session import Session
 from speakerd_server.session_settings import SessionSettings
-from speakerd_server.store.enrolment import EnrolmentStore, StoreSettings
+from speakerd_server.store.enrolment import EnrolmentStore
 from speakerd_server.store.faiss_index import VoiceprintIndex
+from speakerd_server.store.open_store import StoreSettings
 from speakerd_server.values import AudioFormat, Encoding, Utterance, Window
 from speakerd_server.wire import convert
 from support.speech import noise, pcm16

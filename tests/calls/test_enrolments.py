@@ -16,7 +16,8 @@ from speakerd_server.errors import (
     StoreBusy,
     StoreUnavailable,
 )
-from speakerd_server.store.enrolment import EnrolmentStore, StoreSettings
+from speakerd_server.store.enrolment import EnrolmentStore
+from speakerd_server.store.open_store import StoreSettings
 from speakerd_server.values import SpeakerState
 from support.recordings import DOMAIN, MODEL, OTHER_MODEL, recording, vector
 

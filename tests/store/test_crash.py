@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
-from speakerd_server.store.enrolment import EnrolmentStore, StoreSettings
+from speakerd_server.store.enrolment import EnrolmentStore
 from speakerd_server.store.erase import wal_path
+from speakerd_server.store.open_store import StoreSettings
 from support import store_process
 from support.recordings import DOMAIN, MODEL, Opener, marked_recording, marked_seeds
 

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from speakerd_server.errors import ErasureIncomplete, SpeakerUnknown, StoreUnavailable
 from speakerd_server.store import sqlite as sqlite_module
-from speakerd_server.store.enrolment import EnrolmentStore, StoreSettings
+from speakerd_server.store.enrolment import EnrolmentStore
 from speakerd_server.store.erase import truncate_wal, wal_path
+from speakerd_server.store.open_store import StoreSettings
 from speakerd_server.values import SpeakerState
 from support.recordings import (
     DOMAIN,

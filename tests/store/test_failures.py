@@ -13,8 +13,9 @@ from speakerd_server.errors import (
     StoreUnavailable,
     StoreUnusable,
 )
-from speakerd_server.store.enrolment import EnrolmentStore, StoreSettings
+from speakerd_server.store.enrolment import EnrolmentStore
 from speakerd_server.store.failures import named, named_at_start
+from speakerd_server.store.open_store import StoreSettings
 from speakerd_server.values import SpeakerState
 from support.disk import mounted
 from support.recordings import DOMAIN, MODEL, Opener, recording, vector

@@ -15,9 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from speakerd_server.errors import StoreCorrupt, StoreUnusable
-from speakerd_server.store.enrolment import EnrolmentStore, StoreSettings
+from speakerd_server.store.enrolment import EnrolmentStore
+from speakerd_server.store.open_store import StoreSettings
 from speakerd_server.store.opening import SCHEMA_VERSION
-from speakerd_server.values import Band, SpeakerState
+from speakerd_server.values import Band, Quality, SpeakerState
 from support import store_process
 from support.disk import mounted
 from support.recordings import DOMAIN, Opener, recording
@@ -182,8 +183,19 @@ def test_a_file_that_was_cut_is_named(filled: Path, left_bytes: int) -> None:
         EnrolmentStore(StoreSettings(filled), [DOMAIN])
 
 
+def as_version_4(path: Path) -> None:
+    """Make the file what was written before there were consent, last use and kept quality."""
+    with another_program(path) as connection:
+        for name in ("consent_unix_s", "last_used_unix_s"):
+            connection.execute(f"ALTER TABLE speakers DROP COLUMN {name}")
+        for name in ("snr_db", "clipping_share", "level_dbfs"):
+            connection.execute(f"ALTER TABLE recordings DROP COLUMN {name}")
+        connection.execute("PRAGMA user_version = 4")
+
+
 def as_version_3(path: Path) -> None:
     """Make the file what was written before there were groups."""
+    as_version_4(path)
     with another_program(path) as connection:
         connection.executescript("DROP TABLE members; DROP TABLE speaker_groups;")
         connection.execute("PRAGMA user_version = 3")
@@ -247,6 +259,22 @@ def test_a_file_of_the_third_version_gets_groups(filled: Path) -> None:
     store.close()
     again = EnrolmentStore(StoreSettings(filled), [DOMAIN])
     assert (again.count(), again.speaker(DOMAIN, "7").groups) == (40, ("fraud",))
+    again.close()
+
+
+def test_a_file_of_the_fourth_version_gets_consent_and_quality(filled: Path) -> None:
+    as_version_4(filled)
+    store = EnrolmentStore(StoreSettings(filled), [DOMAIN])
+    before = store.speaker(DOMAIN, "7")
+    assert (before.consent_unix_s, before.last_used_unix_s) == (None, None)
+    assert [one.quality for one in before.recordings] == [None]
+    quality = Quality(17.5, 0.25, -21.0)
+    store.enrol(DOMAIN, "7", replace(recording(70), quality=quality), consent_unix_s=1e9)
+    store.close()
+    again = EnrolmentStore(StoreSettings(filled), [DOMAIN])
+    speaker = again.speaker(DOMAIN, "7")
+    assert speaker.consent_unix_s == 1e9
+    assert [one.quality for one in speaker.recordings] == [None, quality]
     again.close()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from speakerd_server.errors import (
@@ -76,10 +77,17 @@ def test_a_deletion_does_not_forget_an_opt_out(store: EnrolmentStore) -> None:
     assert store.state(DOMAIN, "alice") is None
 
 
-def test_a_new_name_does_not_lift_an_opt_out(store: EnrolmentStore) -> None:
-    store.opt_out(DOMAIN, "alice")
-    renamed = store.update(DOMAIN, "alice", "no longer here", [])
-    assert (renamed.display_name, renamed.state) == ("no longer here", SpeakerState.OPTED_OUT)
+def test_nothing_is_written_of_who_has_opted_out(store: EnrolmentStore) -> None:
+    store.enrol(DOMAIN, "alice", recording(1), "Alice", consent_unix_s=1e9)
+    store.used(DOMAIN, "alice")
+    out = store.opt_out(DOMAIN, "alice").speaker
+    assert (out.consent_unix_s, out.last_used_unix_s, out.display_name) == (None, None, "")
+    store.used(DOMAIN, "alice")
+    for change in ({"display_name": "Alice"}, {"consent_unix_s": 2e9}):
+        wanted: dict[str, Any] = {"display_name": None, "remove_recording_ids": []} | change
+        with pytest.raises(SpeakerOptedOut):
+            store.update(DOMAIN, "alice", **wanted)
+    assert store.update(DOMAIN, "alice", None, []) == store.speaker(DOMAIN, "alice") == out
 
 
 def test_what_cannot_be_lifted_or_opted_out_is_named(store: EnrolmentStore) -> None:

@@ -20,7 +20,8 @@ from speakerd_server.engine.engine_settings import EngineSettings
 from speakerd_server.engine.lanes import Lanes
 from speakerd_server.models.bundle import load_bundle
 from speakerd_server.models.choice import ModelSettings
-from speakerd_server.store.enrolment import EnrolmentStore, StoreSettings
+from speakerd_server.store.enrolment import EnrolmentStore
+from speakerd_server.store.open_store import StoreSettings
 from support.bundles import small_bundle
 
 SMALL_DIM = 8

@@ -13,7 +13,8 @@ from speakerd_server.enrolled import Speaker, Voiceprint
 from speakerd_server.processes.link import Handler, Link
 from speakerd_server.processes.remote_store import RemoteEnrolments
 from speakerd_server.processes.store_port import Forget, StorePort
-from speakerd_server.store.enrolment import EnrolmentStore, StoreSettings
+from speakerd_server.store.enrolment import EnrolmentStore
+from speakerd_server.store.open_store import StoreSettings
 from speakerd_server.values import ModelIdentity
 from support.recordings import DOMAIN
 

@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from speakerd_server.store.enrolment import EnrolmentStore, StoreSettings
+from speakerd_server.store.enrolment import EnrolmentStore
+from speakerd_server.store.open_store import StoreSettings
 from speakerd_server.store.sqlite import SqliteRecord
 from support.recordings import DOMAIN, marked_recording
 

@@ -87,6 +87,7 @@ def enroll(
     check_duplicates: Annotated[
         bool, typer.Option("--check-duplicates", help="Say who else has this voice.")
     ] = False,
+    consent: options.Consent = None,
     in_json: options.Json = False,
 ) -> int:
     """Add recordings to a speaker, who is created where new.
@@ -94,6 +95,7 @@ def enroll(
     A file that is refused is named and the others go on; the exit code is then 3.
     """
     refused = 0
+    agreed = options.consent_of(consent)
     errors = Console(stderr=True)
     silent = len(files) == 1 or not errors.is_terminal
     with Client(address) as client:
@@ -111,6 +113,7 @@ def enroll(
                     display_name=name,
                     force=force,
                     check_duplicates=check_duplicates,
+                    consent=agreed,
                 )
                 result = last(steps)
             except Unavailable:

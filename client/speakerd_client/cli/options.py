@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 import typer
@@ -60,6 +61,12 @@ MinimumMargin = Annotated[
     float | None,
     typer.Option(
         "--minimum-margin", help="Lead over the second speaker that an accept needs.  [default: 0]"
+    ),
+]
+Consent = Annotated[
+    str | None,
+    typer.Option(
+        "--consent", metavar="TIME|now", help="When the person agreed to be enrolled, ISO 8601."
     ),
 ]
 Watchlist = Annotated[
@@ -155,6 +162,17 @@ def policy_of(
     return Policy(
         scale=wanted, accept_at=accept_at, minimum_speech_s=minimum_speech_s, sequential=rates
     )
+
+
+def consent_of(text: str | None) -> datetime | None:
+    """Read a time; without a zone it is that of this machine."""
+    if text is None or text == "now":
+        return None if text is None else datetime.now(UTC)
+    try:
+        return datetime.fromisoformat(text).astimezone()
+    except ValueError as error:
+        problem = f"{text!r} is no time such as 2026-11-26T14:30 or now"
+        raise typer.BadParameter(problem, param_hint="--consent") from error
 
 
 def watchlists_of(names: str | None, hit_at: float | None) -> Watchlists | None:

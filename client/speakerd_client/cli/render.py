@@ -161,8 +161,16 @@ def speaker_text(speaker: Speaker) -> str:
     ]
     if speaker.groups:
         facts.append(("groups", ", ".join(speaker.groups)))
-    if speaker.opted_out is not None:
-        facts.append(("opted out", time_text(speaker.opted_out)))
+    facts += [
+        (name, time_text(when))
+        for name, when in (
+            ("consent", speaker.consent),
+            ("last used", speaker.last_used),
+            ("expires", speaker.expires),
+            ("opted out", speaker.opted_out),
+        )
+        if when is not None
+    ]
     rows = [("RECORDING", "CREATED", "SPEECH", "WINDOWS", "CONSISTENCY")]
     rows += [
         (

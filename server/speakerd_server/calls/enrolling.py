@@ -66,6 +66,8 @@ class Stored:
     """The same in one sentence with the numbers."""
     duplicates: tuple[tuple[str, float], ...]
     """(speaker id, cosine) of others with this voice, most alike first."""
+    recordings_erased: int = 0
+    """Expired recordings that the new one took the place of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,8 @@ class Wanted:
     """Whether others with this voice are looked for."""
     group: str | None = None
     """The speaker becomes a member of it; None: of none."""
+    consent_unix_s: float | None = None
+    """When the person agreed; None: what is kept stays."""
 
 
 class Enrolment:
@@ -159,6 +163,7 @@ class Enrolment:
             self._recording(utterance),
             self.wanted.display_name,
             self.wanted.group,
+            self.wanted.consent_unix_s,
         )
         feedback, reason = Feedback.OK, "stored"
         if doubt is not None:
@@ -170,6 +175,7 @@ class Enrolment:
             feedback,
             reason,
             duplicates,
+            enrolled.recordings_erased,
         )
 
     def _recording(self, utterance: Utterance) -> NewRecording:
@@ -181,6 +187,7 @@ class Enrolment:
             sample_rate_hz=self.hearing.model_rate_hz,
             window_consistency=utterance.consistency,
             band=utterance.band,
+            quality=utterance.quality,
         )
 
     def _alike(self, utterance: Utterance) -> float | None:

@@ -63,6 +63,7 @@ class Enrolments(Protocol):
         recording: NewRecording,
         display_name: str | None,
         group: str | None = None,
+        consent_unix_s: float | None = None,
     ) -> Enrolled:
         """Add a recording to a speaker, and the speaker to a group; returns once it is on disk."""
 
@@ -72,8 +73,12 @@ class Enrolments(Protocol):
         speaker_id: str,
         display_name: str | None,
         remove_recording_ids: Sequence[str],
+        consent_unix_s: float | None = None,
     ) -> Speaker:
-        """Rename a speaker (None: keep the name) and erase recordings."""
+        """Rename a speaker, erase recordings, set the time of consent; None: leave it."""
+
+    async def used(self, domain: str, speaker_id: str) -> None:
+        """Note that a verification has just accepted a speaker, to the hour."""
 
     async def delete(self, domain: str, speaker_id: str) -> int:
         """Erase a speaker; give the number of recordings erased."""
@@ -166,9 +171,10 @@ class LocalEnrolments:
         recording: NewRecording,
         display_name: str | None,
         group: str | None = None,
+        consent_unix_s: float | None = None,
     ) -> Enrolled:
         """See Enrolments."""
-        arguments = (domain, speaker_id, recording, display_name, group)
+        arguments = (domain, speaker_id, recording, display_name, group, consent_unix_s)
         return await self._change(lambda: self._store.enrol(*arguments))
 
     async def update(
@@ -177,12 +183,15 @@ class LocalEnrolments:
         speaker_id: str,
         display_name: str | None,
         remove_recording_ids: Sequence[str],
+        consent_unix_s: float | None = None,
     ) -> Speaker:
         """See Enrolments."""
-        update = self._store.update
-        return await self._change(
-            lambda: update(domain, speaker_id, display_name, remove_recording_ids)
-        )
+        arguments = (domain, speaker_id, display_name, remove_recording_ids, consent_unix_s)
+        return await self._change(lambda: self._store.update(*arguments))
+
+    async def used(self, domain: str, speaker_id: str) -> None:
+        """See Enrolments."""
+        await self._change(lambda: self._store.used(domain, speaker_id))
 
     async def delete(self, domain: str, speaker_id: str) -> int:
         """See Enrolments."""

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from speakerd_server.calls.enrolments import Enrolments
+from speakerd_server.calls.last_uses import LastUses
 from speakerd_server.calls.models import LoadedModel, Models
 from speakerd_server.calls.places import Places
 from speakerd_server.calls.sessions import Sessions
@@ -81,6 +82,7 @@ class Serving:
         """None: no call can ask for speech alone."""
         self._gate_settings = gate_settings or GateSettings(enabled=False)
         self.gate_rule = self._gate_settings.rule
+        self.uses = LastUses(enrolments)
         self.started_unix_s = time.time()
 
     def gated(self, wanted: bool | None) -> bool:

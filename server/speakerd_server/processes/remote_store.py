@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from contextlib import suppress
@@ -62,7 +63,8 @@ class RemoteEnrolments:
         key = domain, speaker_id
         known = self._kept.get(key, {})
         if model in known:
-            return known[model]
+            kept = known[model]
+            return None if kept is not None and kept.is_expired(time.time()) else kept
         changes = self._changes
         voiceprint: Voiceprint | None = await self._ask("voiceprint", *key, model)
         if changes == self._changes:
@@ -103,9 +105,12 @@ class RemoteEnrolments:
         recording: NewRecording,
         display_name: str | None,
         group: str | None = None,
+        consent_unix_s: float | None = None,
     ) -> Enrolled:
         """See Enrolments."""
-        change = self._ask_disk("enrol", domain, speaker_id, recording, display_name, group)
+        change = self._ask_disk(
+            "enrol", domain, speaker_id, recording, display_name, group, consent_unix_s
+        )
         enrolled: Enrolled = await finished(change)
         return enrolled
 
@@ -115,13 +120,23 @@ class RemoteEnrolments:
         speaker_id: str,
         display_name: str | None,
         remove_recording_ids: Sequence[str],
+        consent_unix_s: float | None = None,
     ) -> Speaker:
         """See Enrolments."""
         change = self._ask_disk(
-            "update", domain, speaker_id, display_name, tuple(remove_recording_ids)
+            "update",
+            domain,
+            speaker_id,
+            display_name,
+            tuple(remove_recording_ids),
+            consent_unix_s,
         )
         speaker: Speaker = await finished(change)
         return speaker
+
+    async def used(self, domain: str, speaker_id: str) -> None:
+        """See Enrolments."""
+        await finished(self._ask_disk("used", domain, speaker_id))
 
     async def delete(self, domain: str, speaker_id: str) -> int:
         """See Enrolments."""

@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 READS_OF_SPEAKERS = ("voiceprint", "state", "enrolled", "count", "search", "speaker", "speakers")
 READS = (*READS_OF_SPEAKERS, "group", "groups")
-CHANGES_OF_SPEAKERS = ("enrol", "update", "delete", "opt_out", "allow")
+CHANGES_OF_SPEAKERS = ("enrol", "update", "delete", "opt_out", "allow", "used")
 CHANGES_OF_GROUPS = ("create_group", "update_group", "delete_group")
 CHANGES = CHANGES_OF_SPEAKERS + CHANGES_OF_GROUPS
 _PATIENCE_S = 5.0
@@ -79,12 +79,11 @@ class StorePort:
         return await getattr(self._enrolments, call.method)(*call.arguments)
 
     async def _change(self, call: StoreCall) -> Any:
-        change = getattr(self._enrolments, call.method)(*call.arguments)
-        if call.method in CHANGES_OF_GROUPS:
-            return await change  # of which no other process keeps anything
+        if call.method in CHANGES_OF_GROUPS:  # of which no other process keeps anything
+            return await getattr(self._enrolments, call.method)(*call.arguments)
         domain, speaker_id, *_ = call.arguments
         try:
-            result = await change
+            result = await getattr(self._enrolments, call.method)(*call.arguments)
         except StoreBusy:
             raise  # it was not begun
         except Exception:

@@ -21,7 +21,7 @@ class StoreProcess:
     async def begin(self, begin: Begin) -> None:
         """Open the store and listen; raises StoreUnusable and StoreCorrupt."""
         settings = begin.settings
-        store = EnrolmentStore(settings.store, settings.calls.domains)
+        store = EnrolmentStore(settings.store, settings.calls.domains, settings.expiry)
         self._enrolments = LocalEnrolments(store, settings.calls.pending_store_changes)
         self._port = StorePort(self._enrolments)
         await self._port.listen(begin.whereabouts.store)

@@ -96,6 +96,7 @@ class WorkerProcess:
         await self._server.stop()
         await self._engines.close()
         await self._gate.stop()
+        await self._serving.uses.close()
         await self._enrolments.close()
 
     def _take_over(self, now: ModelsNow) -> Uses:

@@ -18,6 +18,8 @@ class Enrolled:
     consistency: float | None
     """Cosine in [-1, 1]: the new recording's mean to the voiceprint of the speaker's earlier
     recordings; None for the first."""
+    recordings_erased: int = 0
+    """Expired recordings that the new one took the place of."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,70 +2,38 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import replace
 
-import numpy as np
-from numpy.typing import NDArray
-
-from speakerd_server.enrolled import NewRecording, Speaker, Voiceprint
+from speakerd_server.enrolled import NewRecording, Speaker
 from speakerd_server.errors import (
-    DomainUnknown,
-    PageTokenInvalid,
     RecordingUnknown,
     SpeakerNotOptedOut,
-    SpeakerOptedOut,
-    SpeakerUnknown,
-    StoreCorrupt,
     TooManyRecordings,
 )
-from speakerd_server.store.answers import Enrolled, OptedOut, SearchResult
-from speakerd_server.store.groups import GroupAdministration, Joining
-from speakerd_server.store.ids import check_name, check_speaker_id, encodable
-from speakerd_server.store.reading import read_index
-from speakerd_server.store.sqlite import SqliteRecord
+from speakerd_server.store.answers import Enrolled, OptedOut
+from speakerd_server.store.groups import Joining
+from speakerd_server.store.ids import check_name, check_speaker_id
+from speakerd_server.store.open_store import OpenStore
 from speakerd_server.store.voiceprint import (
     check_recording,
     cosine,
     mean_of,
-    voiceprint_for,
     voiceprint_of,
 )
-from speakerd_server.values import ModelIdentity, SpeakerState
+from speakerd_server.values import SpeakerState
 
 MAXIMUM_RECORDINGS = 100
+HOUR_S = 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class StoreSettings:
-    """Where the enrolments are kept."""
-
-    path: Path = Path("speakerd.db")
-    """Database file, made where absent; its folder must exist and be writable."""
-
-
-class EnrolmentStore:
+class EnrolmentStore(OpenStore):
     """Speakers, their recordings and voiceprints.
 
-    Changes, `speaker` and `speakers` wait for the disk and for each other; they may be called
-    from any thread and raise StoreFull, StoreUnavailable or StoreCorrupt besides what each says,
-    and then nothing was changed. `voiceprint`, `state` and `count` read memory and never wait;
-    `search` waits for other searches at most. Each raises DomainUnknown.
+    Changes wait for the disk and for each other; they may be called from any thread and raise
+    DomainUnknown, StoreFull, StoreUnavailable or StoreCorrupt besides what each says, and then
+    nothing was changed.
     """
-
-    def __init__(self, settings: StoreSettings, domains: Sequence[str]) -> None:
-        """Open or create the store and read it; raises StoreUnusable or StoreCorrupt."""
-        self._record_lock = threading.Lock()
-        self._domains = frozenset(domains)
-        self.record = SqliteRecord(settings.path)
-        try:
-            self.index = read_index(self.record, self._domains)
-        except BaseException:
-            self.record.close()
-            raise
-        self.groups = GroupAdministration(self.record, self.index, self._record_lock)
 
     def enrol(
         self,
@@ -74,11 +42,14 @@ class EnrolmentStore:
         recording: NewRecording,
         display_name: str | None = None,
         group: str | None = None,
+        consent_unix_s: float | None = None,
     ) -> Enrolled:
         """Add a recording to a speaker, who is created where new; returns once it is on disk.
 
-        With a group the speaker is made a member of it, or nothing is changed: GroupUnknown,
-        TooManyMembers.
+        It takes the place of recordings that make an expired voiceprint, which are erased
+        (ErasureIncomplete: stored, but old bytes may still be on the disk). With a group the
+        speaker is made a member of it, or nothing is changed: GroupUnknown, TooManyMembers. The
+        time of consent is kept where it is not None.
 
         Raises ModelMismatch where the speaker's other recordings were made by another model,
         TooManyRecordings, SpeakerOptedOut, SpeakerIdInvalid, FieldInvalid, and ValueError for sums
@@ -91,21 +62,55 @@ class EnrolmentStore:
         with self._record_lock:
             self._check_not_opted_out(domain, speaker_id)
             earlier = list(self.record.sums(domain, speaker_id).values())
+            outdated = self._outdated(domain, speaker_id)
+            if outdated:
+                earlier = []
+                self._finish_pending_erasure()
+                self.record.prepare_erasure()
             if len(earlier) >= MAXIMUM_RECORDINGS:
                 raise TooManyRecordings(speaker_id, MAXIMUM_RECORDINGS)
             together = [*earlier, recording]
             self.index.check_alike(domain, speaker_id, together)
-            voiceprint = voiceprint_for(speaker_id, together)
             consistency = cosine(mean_of(recording), voiceprint_of(earlier)) if earlier else None
             joining = Joining(self.index.groups, domain, speaker_id, group)
             with self.record.transaction():
+                self.record.remove(outdated)
                 recording_id = self.record.add(domain, speaker_id, recording)
                 self.record.touch(domain, speaker_id, display_name)
+                if consent_unix_s is not None:
+                    self.record.note_consent(domain, speaker_id, consent_unix_s)
                 joining.record(self.record.groups)
                 speaker = self._recorded(domain, speaker_id)
-            self.index.put(domain, speaker_id, voiceprint)
+            self._make_known(domain, speaker_id, together)
             joining.done()
-        return Enrolled(speaker, recording_id, consistency)
+            if outdated:
+                self.record.finish_erasure()
+        return Enrolled(speaker, recording_id, consistency, len(outdated))
+
+    def _outdated(self, domain: str, speaker_id: str) -> frozenset[str]:
+        """Give the recordings of an expired voiceprint."""
+        if self.index.state(domain, speaker_id) is not SpeakerState.EXPIRED:
+            return frozenset()
+        return frozenset(self.record.sums(domain, speaker_id))
+
+    def used(self, domain: str, speaker_id: str) -> None:
+        """Note that a verification has just accepted a speaker, to the hour.
+
+        At most one change for each speaker and hour; a speaker without voiceprint is passed over.
+        """
+        self._check_domain(domain)
+        hour_unix_s = self._clock() // HOUR_S * HOUR_S
+        with self._record_lock:
+            age = self.record.ages(domain, speaker_id).get((domain, speaker_id))
+            is_there = self.index.state(domain, speaker_id) is SpeakerState.ENROLLED
+            if age is None or not is_there or (age[1] or 0.0) >= hour_unix_s:
+                return
+            with self.record.transaction():
+                self.record.note_use(domain, speaker_id, hour_unix_s)
+            held = self.index.held(domain, speaker_id)
+            if held is not None:
+                expires = self._rules[domain].expires(age[0], hour_unix_s)
+                self.index.put(domain, speaker_id, replace(held, expires_unix_s=expires))
 
     def update(
         self,
@@ -113,11 +118,13 @@ class EnrolmentStore:
         speaker_id: str,
         display_name: str | None,
         remove_recording_ids: Sequence[str],
+        consent_unix_s: float | None = None,
     ) -> Speaker:
-        """Rename a speaker (None: keep the name) and erase recordings.
+        """Rename a speaker (None: keep the name), erase recordings, set the time of consent.
 
         Without recordings the speaker is PENDING. Raises SpeakerUnknown, RecordingUnknown,
-        FieldInvalid, and ErasureIncomplete: removed, but old bytes may still be on the disk.
+        SpeakerOptedOut where there is something to change, FieldInvalid, and ErasureIncomplete:
+        removed, but old bytes may still be on the disk.
         """
         self._check_domain(domain)
         check_name(display_name)
@@ -125,17 +132,20 @@ class EnrolmentStore:
         with self._record_lock:
             self._finish_pending_erasure()
             self._check_known(domain, speaker_id)
-            if display_name is None and not removed:
+            if display_name is None and not removed and consent_unix_s is None:
                 return self._recorded(domain, speaker_id)
+            self._check_not_opted_out(domain, speaker_id)
             left = self._without(domain, speaker_id, removed)
             if removed:
                 self.record.prepare_erasure()
             with self.record.transaction():
                 self.record.remove(removed)
                 self.record.touch(domain, speaker_id, display_name)
+                if consent_unix_s is not None:
+                    self.record.note_consent(domain, speaker_id, consent_unix_s)
                 speaker = self._recorded(domain, speaker_id)
             if removed:
-                self.index.put(domain, speaker_id, voiceprint_for(speaker_id, left))
+                self._make_known(domain, speaker_id, left)
                 self.record.finish_erasure()
         return speaker
 
@@ -195,85 +205,3 @@ class EnrolmentStore:
                 speaker = self._recorded(domain, speaker_id)
             self.index.put(domain, speaker_id, None)
         return speaker
-
-    def _finish_pending_erasure(self) -> None:
-        if self.record.erasure_pending:
-            self.record.finish_erasure()
-
-    def speaker(self, domain: str, speaker_id: str) -> Speaker:
-        """Give one speaker with all recordings; raises SpeakerUnknown."""
-        self._check_domain(domain)
-        with self._record_lock:
-            self._check_known(domain, speaker_id)
-            return self._recorded(domain, speaker_id)
-
-    def speakers(self, domain: str, after: str | None, limit: int) -> list[Speaker]:
-        """Give at most `limit` speakers with an id beyond `after`, in code point order.
-
-        Raises PageTokenInvalid where `after` cannot be an id.
-        """
-        self._check_domain(domain)
-        if limit < 1:
-            raise ValueError(f"limit is {limit}, not 1 or more")
-        if after is not None and not encodable(after):
-            raise PageTokenInvalid
-        with self._record_lock:
-            return self.record.speakers(domain, after or "", limit)
-
-    def count(self) -> int:
-        """Give the number of speakers in the domains of the settings."""
-        return self.index.count()
-
-    def enrolled(self, domain: str, model: ModelIdentity, group: str | None = None) -> int:
-        """Give the number of voiceprints that a search would compare; raises GroupUnknown."""
-        self._check_domain(domain)
-        return self.index.enrolled(domain, model, group)
-
-    def voiceprint(self, domain: str, speaker_id: str, model: ModelIdentity) -> Voiceprint | None:
-        """Give a speaker's voiceprint; None: there is none. Raises ModelMismatch."""
-        self._check_domain(domain)
-        return self.index.voiceprint(domain, speaker_id, model)
-
-    def state(self, domain: str, speaker_id: str) -> SpeakerState | None:
-        """Give where a speaker stands; None: unknown."""
-        self._check_domain(domain)
-        return self.index.state(domain, speaker_id)
-
-    def search(
-        self,
-        domain: str,
-        model: ModelIdentity,
-        embedding: NDArray[np.floating],
-        top_k: int,
-        group: str | None = None,
-    ) -> SearchResult:
-        """Give the top_k speakers enrolled with this model most alike to a float[dim].
-
-        With a group, among its members. Scores are exact cosines. Raises GroupUnknown, and
-        ValueError for an embedding of zeros, NaN or another length, and for top_k below 1.
-        """
-        self._check_domain(domain)
-        return self.index.search(domain, model, embedding, top_k, group)
-
-    def close(self) -> None:
-        """Let go of the file; later changes raise StoreUnavailable."""
-        with self._record_lock:
-            self.record.close()
-
-    def _recorded(self, domain: str, speaker_id: str) -> Speaker:
-        speaker = self.record.speaker(domain, speaker_id)
-        if speaker is None:
-            raise StoreCorrupt(self.record.path, f"speaker {speaker_id!r} has vanished from it")
-        return speaker
-
-    def _check_domain(self, domain: str) -> None:
-        if domain not in self._domains:
-            raise DomainUnknown(domain)
-
-    def _check_known(self, domain: str, speaker_id: str) -> None:
-        if self.index.state(domain, speaker_id) is None:
-            raise SpeakerUnknown(domain, speaker_id)
-
-    def _check_not_opted_out(self, domain: str, speaker_id: str) -> None:
-        if self.index.state(domain, speaker_id) is SpeakerState.OPTED_OUT:
-            raise SpeakerOptedOut(speaker_id)

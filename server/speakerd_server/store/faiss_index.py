@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import faiss
 import numpy as np
@@ -99,9 +101,18 @@ class Shelf:
 
 
 class VoiceprintIndex:
-    """Who is known, by domain. Single reads take no lock and never wait for a search."""
+    """Who is known, by domain. Single reads take no lock and never wait for a search.
 
-    def __init__(self, domains: Iterable[str]) -> None:
+    A voiceprint that has expired is not given, searched or counted.
+
+    Args:
+        domains: Nothing crosses from one to another.
+        clock: Gives the time, seconds since 1970 UTC.
+    """
+
+    def __init__(self, domains: Iterable[str], clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._expiring: list[tuple[float, str, str]] = []
         self._known: dict[str, dict[str, Voiceprint | SpeakerState]] = {
             name: {} for name in domains
         }
@@ -118,6 +129,7 @@ class VoiceprintIndex:
 
         Raises GroupUnknown.
         """
+        self._drop_expired()
         if group is None:
             return len(self.shelves.get((domain, model), ()))
         held = (self.held(domain, one) for one in self.groups.known(domain, group))
@@ -148,6 +160,9 @@ class VoiceprintIndex:
                 if key not in self.shelves:
                     self.shelves[key] = Shelf(voiceprint.vector.size)
                 self.shelves[key].put(speaker_id, voiceprint.vector)
+                if voiceprint.expires_unix_s is not None:
+                    entry = (voiceprint.expires_unix_s, domain, speaker_id)
+                    heapq.heappush(self._expiring, entry)
 
     def opt_out(self, domain: str, speaker_id: str) -> None:
         """Make a speaker known as OPTED_OUT, without a voiceprint and in no group."""
@@ -170,10 +185,26 @@ class VoiceprintIndex:
         if not shelf:
             del self.shelves[domain, voiceprint.model]
 
+    def _drop_expired(self) -> None:
+        now = self._clock()
+        if not self._expiring or self._expiring[0][0] > now:
+            return
+        with self._shelves_lock:
+            while self._expiring and self._expiring[0][0] <= now:
+                _, domain, speaker_id = heapq.heappop(self._expiring)
+                held = self.held(domain, speaker_id)
+                # Enrolled or used since then, it has another entry further on.
+                if held is not None and held.is_expired(now):
+                    self._known[domain][speaker_id] = SpeakerState.EXPIRED
+                    self._take_off(domain, held)
+
     def state(self, domain: str, speaker_id: str) -> SpeakerState | None:
         """Give where a speaker stands; None: unknown."""
         known = self._known[domain].get(speaker_id)
-        return SpeakerState.ENROLLED if isinstance(known, Voiceprint) else known
+        if not isinstance(known, Voiceprint):
+            return known
+        is_expired = known.is_expired(self._clock())
+        return SpeakerState.EXPIRED if is_expired else SpeakerState.ENROLLED
 
     def held(self, domain: str, speaker_id: str) -> Voiceprint | None:
         """Give a voiceprint of whichever model; None: there is none."""
@@ -181,9 +212,11 @@ class VoiceprintIndex:
         return known if isinstance(known, Voiceprint) else None
 
     def voiceprint(self, domain: str, speaker_id: str, model: ModelIdentity) -> Voiceprint | None:
-        """Give a voiceprint; None: there is none. Raises ModelMismatch."""
+        """Give a voiceprint; None: there is none that can be used. Raises ModelMismatch."""
         voiceprint = self.held(domain, speaker_id)
-        if voiceprint and voiceprint.model != model:
+        if voiceprint is None or voiceprint.is_expired(self._clock()):
+            return None
+        if voiceprint.model != model:
             raise ModelMismatch(speaker_id, str(voiceprint.model), str(model))
         return voiceprint
 
@@ -205,6 +238,7 @@ class VoiceprintIndex:
         if values.ndim != 1 or not np.isfinite(values).all() or not values.any() or top_k < 1:
             raise ValueError("a search needs a finite, non-zero float[dim] and top_k of 1 or more")
         unit = direction(values).astype(np.float32)
+        self._drop_expired()
         with self._shelves_lock:
             shelf = self.shelves.get((domain, model))
             if shelf is None:

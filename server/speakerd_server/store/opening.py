@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import sqlite3
 import stat
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from speakerd_server.errors import StoreCorrupt, StoreUnusable
@@ -14,7 +15,7 @@ from speakerd_server.store.erase import truncate_wal
 from speakerd_server.store.failures import FAILURES, named_at_start
 
 APPLICATION_ID = 0x53504B44
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 PAGE_BYTES = 1024
 SPACER_BYTES = PAGE_BYTES - 35
 """The most of a row that SQLite keeps in a B-tree page (https://sqlite.org/fileformat2.html,
@@ -78,6 +79,8 @@ _SCHEMA = (
         created_unix_s REAL NOT NULL,
         updated_unix_s REAL NOT NULL,
         opted_out_unix_s REAL,
+        consent_unix_s REAL,
+        last_used_unix_s REAL,
         UNIQUE (domain, speaker_id)
     )
     """,
@@ -99,7 +102,10 @@ _SCHEMA = (
         front_end TEXT NOT NULL,
         spacer BLOB NOT NULL,
         sum BLOB NOT NULL,
-        band TEXT
+        band TEXT,
+        snr_db REAL,
+        clipping_share REAL,
+        level_dbfs REAL
     )
     """,
     "CREATE INDEX recordings_of ON recordings (speaker)",
@@ -110,6 +116,13 @@ _UPGRADES = {
     1: ("ALTER TABLE recordings ADD COLUMN band TEXT",),
     2: ("ALTER TABLE speakers ADD COLUMN opted_out_unix_s REAL",),
     3: _GROUPS,
+    4: (
+        "ALTER TABLE speakers ADD COLUMN consent_unix_s REAL",
+        "ALTER TABLE speakers ADD COLUMN last_used_unix_s REAL",
+        "ALTER TABLE recordings ADD COLUMN snr_db REAL",
+        "ALTER TABLE recordings ADD COLUMN clipping_share REAL",
+        "ALTER TABLE recordings ADD COLUMN level_dbfs REAL",
+    ),
 }
 """From each earlier version to the next one."""
 
@@ -159,8 +172,27 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     verdict = _pragma(connection, "integrity_check(1)")
     if verdict != "ok":
         raise StoreCorrupt(path, str(verdict))
+    if _columns(connection) != _wanted_columns():
+        raise StoreCorrupt(path, "its tables are not those of its version")
     # A crash between the commit of an erasure and its end leaves old bytes in the WAL only.
     truncate_wal(connection, path)
+
+
+def _columns(connection: sqlite3.Connection) -> set[tuple[str, str]]:
+    return set(
+        connection.execute(
+            "SELECT m.name, c.name FROM sqlite_master AS m, pragma_table_info(m.name) AS c"
+            " WHERE m.type = 'table'"
+        )
+    )
+
+
+@functools.cache
+def _wanted_columns() -> set[tuple[str, str]]:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        for statement in _SCHEMA:
+            connection.execute(statement)
+        return _columns(connection)
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int | str:

@@ -8,33 +8,31 @@ from __future__ import annotations
 import itertools
 import secrets
 import time
-import zlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from speakerd_server.enrolled import NewRecording, Recording, Speaker
-from speakerd_server.errors import ErasureIncomplete, StoreCorrupt, StoreUnavailable
+from speakerd_server.enrolled import NewRecording, Speaker
+from speakerd_server.errors import ErasureIncomplete, StoreUnavailable
 from speakerd_server.store.erase import truncate_wal
 from speakerd_server.store.failures import FAILURES, naming
 from speakerd_server.store.group_record import GroupRecord
 from speakerd_server.store.opening import SPACER_BYTES, open_database
-from speakerd_server.store.voiceprint import check_recording
-from speakerd_server.values import Band, ModelIdentity, SpeakerState
+from speakerd_server.store.rows import Row, quality_columns, recording_of, speaker_of, to_blob
 
-Row = tuple[Any, ...]
+Key = tuple[str, str]
+Age = tuple[float, float | None]
+"""When the newest recording was stored, and the last use, in seconds since 1970 UTC."""
 
 _NUMBERS = (
     "r.model_name, r.model_version, r.front_end, r.window_count, r.speech_samples,"
-    " r.sample_rate_hz, r.window_consistency, r.band"
+    " r.sample_rate_hz, r.window_consistency, r.band, r.snr_db, r.clipping_share, r.level_dbfs"
 )
 _SPEAKERS = (
     "SELECT s.domain, s.speaker_id, s.display_name, s.created_unix_s, s.updated_unix_s,"
-    " s.opted_out_unix_s, (SELECT group_concat(g.name, ' ') FROM members AS m JOIN speaker_groups"
-    " AS g ON g.key = m.speaker_group WHERE m.speaker = s.key),"
+    " s.opted_out_unix_s, s.consent_unix_s, s.last_used_unix_s,"
+    " (SELECT group_concat(g.name, ' ') FROM members AS m JOIN speaker_groups AS g"
+    " ON g.key = m.speaker_group WHERE m.speaker = s.key),"
     f" r.recording_id, r.created_unix_s, {_NUMBERS}"
     " FROM (SELECT * FROM speakers WHERE domain = ? AND {which}) AS s"
     " LEFT JOIN recordings AS r ON r.speaker = s.key ORDER BY s.speaker_id, r.key"
@@ -43,14 +41,19 @@ _SUMS = (
     f"SELECT s.domain, s.speaker_id, r.recording_id, {_NUMBERS}, r.sum"
     " FROM speakers AS s LEFT JOIN recordings AS r ON r.speaker = s.key"
 )
+_AGES = (
+    "SELECT s.domain, s.speaker_id, max(r.created_unix_s), s.last_used_unix_s FROM speakers AS s"
+    " JOIN recordings AS r ON r.speaker = s.key{where} GROUP BY s.key"
+)
 _ADD_SPEAKER = (
     "INSERT INTO speakers (domain, speaker_id, display_name, created_unix_s, updated_unix_s)"
     " VALUES (?, ?, '', ?, ?) ON CONFLICT DO NOTHING"
 )
 _ADD_RECORDING = (
     "INSERT INTO recordings (recording_id, speaker, created_unix_s, model_name, model_version,"
-    " front_end, window_count, speech_samples, sample_rate_hz, window_consistency, band, spacer,"
-    f" sum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, zeroblob({SPACER_BYTES}), ?)"
+    " front_end, window_count, speech_samples, sample_rate_hz, window_consistency, band, snr_db,"
+    " clipping_share, level_dbfs, spacer, sum)"
+    f" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, zeroblob({SPACER_BYTES}), ?)"
 )
 
 
@@ -60,8 +63,9 @@ class SqliteRecord:
     Every method may raise StoreFull, StoreUnavailable or StoreCorrupt; then nothing was changed.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
         self.path = path
+        self._clock = clock
         self.connection = open_database(path)
         self.groups = GroupRecord(self.connection, path)
         self.erasure_pending = False
@@ -106,25 +110,7 @@ class SqliteRecord:
             return self._sums(self.connection.execute(query, (domain, speaker_id)).fetchall())
 
     def _sums(self, rows: Iterable[Row]) -> dict[str, NewRecording]:
-        return {row[2]: self._sum(row[3:]) for row in rows if row[2] is not None}
-
-    def _sum(self, row: Row) -> NewRecording:
-        """Read one row of numbers and blob; raise StoreCorrupt where they make no recording."""
-        *model, windows, speech_samples, rate_hz, consistency, band, blob = row
-        try:
-            recording = NewRecording(
-                model=ModelIdentity(*model),
-                sum=_from_blob(blob),
-                window_count=windows,
-                speech_samples=speech_samples,
-                sample_rate_hz=rate_hz,
-                window_consistency=consistency,
-                band=_band(band),
-            )
-            check_recording(recording)
-        except (TypeError, ValueError) as error:
-            raise StoreCorrupt(self.path, f"a recording cannot be read: {error}") from error
-        return recording
+        return {row[2]: recording_of(row[3:], self.path) for row in rows if row[2] is not None}
 
     def speaker(self, domain: str, speaker_id: str) -> Speaker | None:
         """Give one speaker with all recordings."""
@@ -139,8 +125,8 @@ class SqliteRecord:
     def _speakers(self, which: str, values: Row) -> list[Speaker]:
         with naming(self.path):
             rows = self.connection.execute(_SPEAKERS.format(which=which), values).fetchall()
-        groups = itertools.groupby(rows, lambda row: row[:7])
-        return [_speaker(head, [row[7:] for row in group]) for head, group in groups]
+        groups = itertools.groupby(rows, lambda row: row[:9])
+        return [speaker_of(head, [row[9:] for row in group]) for head, group in groups]
 
     def add(self, domain: str, speaker_id: str, recording: NewRecording) -> str:
         """Add a recording, and the speaker where new, inside a transaction; give its id."""
@@ -152,7 +138,7 @@ class SqliteRecord:
             (
                 recording_id,
                 self._key(domain, speaker_id),
-                time.time(),
+                self._clock(),
                 model.name,
                 model.version,
                 model.front_end,
@@ -161,13 +147,14 @@ class SqliteRecord:
                 recording.sample_rate_hz,
                 recording.window_consistency,
                 None if recording.band is None else recording.band.value,
-                _to_blob(recording),
+                *quality_columns(recording.quality),
+                to_blob(recording),
             ),
         )
         return recording_id
 
     def _ensure_speaker(self, domain: str, speaker_id: str) -> None:
-        now = time.time()
+        now = self._clock()
         self.connection.execute(_ADD_SPEAKER, (domain, speaker_id, now, now))
 
     def opt_out(self, domain: str, speaker_id: str) -> int:
@@ -178,7 +165,9 @@ class SqliteRecord:
         self._ensure_speaker(domain, speaker_id)
         erased = self._remove_all(self._key(domain, speaker_id))
         self.touch(domain, speaker_id, "")
-        self._note_opt_out(domain, speaker_id, time.time())
+        self._note_opt_out(domain, speaker_id, self._clock())
+        self.note_consent(domain, speaker_id, None)
+        self.note_use(domain, speaker_id, None)
         return erased
 
     def allow(self, domain: str, speaker_id: str) -> None:
@@ -192,12 +181,37 @@ class SqliteRecord:
             (unix_s, domain, speaker_id),
         )
 
+    def note_consent(self, domain: str, speaker_id: str, unix_s: float | None) -> None:
+        """Set when the person agreed, inside a transaction."""
+        self.connection.execute(
+            "UPDATE speakers SET consent_unix_s = ? WHERE domain = ? AND speaker_id = ?",
+            (unix_s, domain, speaker_id),
+        )
+
+    def note_use(self, domain: str, speaker_id: str, unix_s: float | None) -> None:
+        """Set when the speaker was last accepted, inside a transaction."""
+        self.connection.execute(
+            "UPDATE speakers SET last_used_unix_s = ? WHERE domain = ? AND speaker_id = ?",
+            (unix_s, domain, speaker_id),
+        )
+
+    def ages(self, domain: str | None = None, speaker_id: str | None = None) -> dict[Key, Age]:
+        """Give when the newest recording was stored and when the speaker was last accepted.
+
+        By (domain, speaker id), of one speaker or of everyone; who has no recordings is not there.
+        """
+        where = "" if speaker_id is None else " WHERE s.domain = ? AND s.speaker_id = ?"
+        values = () if speaker_id is None else (domain, speaker_id)
+        with naming(self.path):
+            rows = self.connection.execute(_AGES.format(where=where), values).fetchall()
+        return {(row[0], row[1]): (row[2], row[3]) for row in rows}
+
     def touch(self, domain: str, speaker_id: str, display_name: str | None) -> None:
         """Set the time of the last change, and the name unless None, inside a transaction."""
         self.connection.execute(
             "UPDATE speakers SET updated_unix_s = ?, display_name = ifnull(?, display_name)"
             " WHERE domain = ? AND speaker_id = ?",
-            (time.time(), display_name, domain, speaker_id),
+            (self._clock(), display_name, domain, speaker_id),
         )
 
     def remove(self, recording_ids: Collection[str]) -> None:
@@ -249,49 +263,3 @@ class SqliteRecord:
     def close(self) -> None:
         """Write the log back and let go of the file."""
         self.connection.close()
-
-
-def _to_blob(recording: NewRecording) -> bytes:
-    content = recording.sum.astype("<f8").tobytes()
-    return content + zlib.crc32(content).to_bytes(4, "little")
-
-
-def _from_blob(blob: bytes) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    content, checksum = blob[:-4], blob[-4:]
-    if zlib.crc32(content) != int.from_bytes(checksum, "little"):
-        raise ValueError("its checksum is wrong")
-    return np.frombuffer(content, "<f8").astype(np.float64)
-
-
-def _band(text: str | None) -> Band | None:
-    """Raises ValueError for text that names none."""
-    return None if text is None else Band(text)
-
-
-def _speaker(head: Row, rows: list[Row]) -> Speaker:
-    domain, speaker_id, display_name, created_unix_s, updated_unix_s, opted_out_unix_s, groups = (
-        head
-    )
-    recordings = tuple(
-        Recording(one, created, windows, speech_samples, rate_hz, consistency, _band(band))
-        for one, created, _, _, _, windows, speech_samples, rate_hz, consistency, band in rows
-        if one is not None
-    )
-    return Speaker(
-        domain=domain,
-        speaker_id=speaker_id,
-        state=_state(bool(recordings), opted_out_unix_s),
-        display_name=display_name,
-        created_unix_s=created_unix_s,
-        updated_unix_s=updated_unix_s,
-        model=ModelIdentity(*rows[0][2:5]) if recordings else None,
-        recordings=recordings,
-        opted_out_unix_s=opted_out_unix_s,
-        groups=tuple(sorted((groups or "").split())),
-    )
-
-
-def _state(has_recordings: bool, opted_out_unix_s: float | None) -> SpeakerState:
-    if opted_out_unix_s is not None:
-        return SpeakerState.OPTED_OUT
-    return SpeakerState.ENROLLED if has_recordings else SpeakerState.PENDING

@@ -62,13 +62,16 @@ def voiceprint_of(recordings: Sequence[NewRecording]) -> Float64:
     return direction(total)
 
 
-def voiceprint_for(speaker_id: str, recordings: Sequence[NewRecording]) -> Voiceprint | None:
+def voiceprint_for(
+    speaker_id: str, recordings: Sequence[NewRecording], expires_unix_s: float | None = None
+) -> Voiceprint | None:
     """Give the voiceprint of recordings that are all of one model; None without any."""
     if not recordings:
         return None
     vector = voiceprint_of(recordings).astype(np.float32)
     vector.setflags(write=False)
-    return Voiceprint(speaker_id, recordings[0].model, vector, band_of(recordings))
+    band = band_of(recordings)
+    return Voiceprint(speaker_id, recordings[0].model, vector, band, expires_unix_s)
 
 
 def band_of(recordings: Sequence[NewRecording]) -> Band | None:

@@ -48,6 +48,7 @@ SCALES = {
     audio_pb2.SCORE_SCALE_ASNORM: ScoreScale.ASNORM,
     audio_pb2.SCORE_SCALE_LLR: ScoreScale.LLR,
 }
+CLOCKS_APART_S = 300.0
 WIRE_SCALES = {scale: number for number, scale in SCALES.items()}
 
 
@@ -70,6 +71,18 @@ def duration_of_seconds(value_s: float) -> Duration:
     result = Duration()
     result.FromNanoseconds(round(value_s * 1e9))
     return result
+
+
+def consent(message: Timestamp, now_unix_s: float) -> float:
+    """Read when a person agreed, seconds since 1970 UTC; raises FieldInvalid.
+
+    A clock may be 5 minutes ahead of ours.
+    """
+    unix_s = message.seconds + message.nanos * 1e-9
+    if not 0.0 < unix_s <= now_unix_s + CLOCKS_APART_S or not 0 <= message.nanos < 10**9:
+        problem = f"{unix_s:.0f} s since 1970 is not a time between 1970 and now"
+        raise FieldInvalid("consent_time", problem)
+    return unix_s
 
 
 def timestamp(unix_s: float) -> Timestamp:

@@ -6,7 +6,7 @@ from speakerd.v1 import enrollment_pb2
 
 from speakerd_server.enrolled import Group, Recording, Speaker
 from speakerd_server.wire.convert import duration, duration_of_seconds, identity, timestamp
-from speakerd_server.wire.quality_convert import wire_band
+from speakerd_server.wire.quality_convert import wire_band, wire_quality
 
 
 def recording(value: Recording) -> enrollment_pb2.Recording:
@@ -18,6 +18,7 @@ def recording(value: Recording) -> enrollment_pb2.Recording:
         window_count=value.window_count,
         window_consistency=value.window_consistency,
         band=wire_band(value.band),
+        quality=wire_quality(value.quality),
     )
 
 
@@ -38,8 +39,14 @@ def speaker(value: Speaker) -> enrollment_pb2.Speaker:
     if value.model is not None:
         message.model.CopyFrom(identity(value.model))
     message.groups.extend(value.groups)
-    if value.opted_out_unix_s is not None:
-        message.opt_out_time.CopyFrom(timestamp(value.opted_out_unix_s))
+    for unix_s, field in (
+        (value.opted_out_unix_s, message.opt_out_time),
+        (value.consent_unix_s, message.consent_time),
+        (value.last_used_unix_s, message.last_used_time),
+        (value.expires_unix_s, message.expire_time),
+    ):
+        if unix_s is not None:
+            field.CopyFrom(timestamp(unix_s))
     return message
 
 

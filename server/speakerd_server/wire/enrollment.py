@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -77,6 +78,7 @@ class _Enrolling:
     async def result(self, utterance: Utterance) -> pb.EnrollmentResult:
         stored = await self.enrolment.store(utterance)
         metrics.ENROLMENTS.inc()
+        metrics.ERASURES.inc(stored.recordings_erased)
         return pb.EnrollmentResult(
             speaker=enrolled_convert.speaker(stored.speaker),
             recording_id=stored.recording_id,
@@ -178,12 +180,16 @@ class EnrollmentService(SpeakerAdministration, GroupAdministration):
             maximum_signal_s=UNARY_AUDIO_S,
             gated=self._serving.gated(convert.speech_gate(config.speech_gate)),
         )
+        agreed = None
+        if config.HasField("consent_time"):
+            agreed = convert.consent(config.consent_time, time.time())
         wanted = Wanted(
             minimum_s,
             quality_limits(config.quality, self._serving.quality),
             name,
             config.force,
             config.check_duplicates,
+            consent_unix_s=agreed,
         )
         enrolment = Enrolment(self._serving, domain, config.speaker_id, hearing, wanted)
         await enrolment.check()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 from speakerd.v1 import enrollment_pb2 as pb
 from speakerd.v1 import enrollment_pb2_grpc
 
 from speakerd_server import metrics
 from speakerd_server.calls.serving import Serving
 from speakerd_server.store.ids import check_display_name, check_speaker_id
-from speakerd_server.wire import edge, enrolled_convert, pages
+from speakerd_server.wire import convert, edge, enrolled_convert, pages
 
 
 class SpeakerAdministration(enrollment_pb2_grpc.EnrollmentServiceServicer):
@@ -57,7 +59,11 @@ class SpeakerAdministration(enrollment_pb2_grpc.EnrollmentServiceServicer):
         name = request.display_name if request.HasField("display_name") else None
         check_display_name(name)
         removed = tuple(request.remove_recording_ids)
-        speaker = await self._serving.enrolments.update(domain, speaker_id, name, removed)
+        agreed = None
+        if request.HasField("consent_time"):
+            agreed = convert.consent(request.consent_time, time.time())
+        update = self._serving.enrolments.update
+        speaker = await update(domain, speaker_id, name, removed, agreed)
         metrics.ERASURES.inc(len(set(removed)))
         return pb.UpdateSpeakerResponse(speaker=enrolled_convert.speaker(speaker))
 

@@ -14,13 +14,14 @@ from speakerd_server import metrics
 from speakerd_server.calls.caller import CallerEnrolments
 from speakerd_server.calls.claims import Claim, Target
 from speakerd_server.calls.hearing import Hearing
+from speakerd_server.calls.last_uses import LastUses
 from speakerd_server.calls.models import LoadedModel
 from speakerd_server.calls.sessions import SessionEntry
 from speakerd_server.calls.watching import Watch
 from speakerd_server.errors import ConfigMissing
 from speakerd_server.pipeline import Heard
 from speakerd_server.quality.limits import QualitySettings
-from speakerd_server.values import AudioFormat, Policy, Verdict
+from speakerd_server.values import AudioFormat, Decision, Policy, Verdict
 from speakerd_server.wire import convert, edge, watching
 from speakerd_server.wire.quality_convert import quality_limits
 from speakerd_server.wire.sounds import whole_sound
@@ -42,9 +43,12 @@ class _Verification:
     limits: QualitySettings
     watch: Watch
     callers: CallerEnrolments
+    uses: LastUses
 
     async def result(self, heard: Heard) -> tuple[pb.VerificationResult, Verdict]:
         verdict = await self.claim.verdict(heard.utterance, final=heard.final)
+        if verdict.decision is Decision.ACCEPT:
+            self.uses.note(self.domain, verdict.scores[0].speaker_id)
         hits = await self.watch.look(heard.utterance)
         wire_rate_hz = self.hearing.audio_format.sample_rate_hz
         message = convert.result(
@@ -200,7 +204,16 @@ class VerificationService(WholeRecordings):
         await watch.check()
         callers = CallerEnrolments(self._serving, domain, hearing, limits)
         return _Verification(
-            request_id, domain, hearing, policy, target, claim, limits, watch, callers
+            request_id,
+            domain,
+            hearing,
+            policy,
+            target,
+            claim,
+            limits,
+            watch,
+            callers,
+            self._serving.uses,
         )
 
 

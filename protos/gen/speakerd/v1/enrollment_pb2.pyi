@@ -42,7 +42,9 @@ class _SpeakerStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SpeakerS
     SPEAKER_STATE_OPTED_OUT: _SpeakerState.ValueType  # 3
     """Asked not to be verified by voice."""
     SPEAKER_STATE_EXPIRED: _SpeakerState.ValueType  # 4
-    """The voiceprint is older than the domain allows."""
+    """The voiceprint is older than the domain allows, or was not used for longer. A new recording takes
+    the place of the old ones, which are erased.
+    """
 
 class SpeakerState(_SpeakerState, metaclass=_SpeakerStateEnumTypeWrapper):
     """Where a speaker stands."""
@@ -56,7 +58,9 @@ SPEAKER_STATE_ENROLLED: SpeakerState.ValueType  # 2
 SPEAKER_STATE_OPTED_OUT: SpeakerState.ValueType  # 3
 """Asked not to be verified by voice."""
 SPEAKER_STATE_EXPIRED: SpeakerState.ValueType  # 4
-"""The voiceprint is older than the domain allows."""
+"""The voiceprint is older than the domain allows, or was not used for longer. A new recording takes
+the place of the old ones, which are erased.
+"""
 Global___SpeakerState: _TypeAlias = SpeakerState  # noqa: Y015
 
 class _EnrollFeedback:
@@ -117,6 +121,7 @@ class Recording(_message.Message):
     WINDOW_COUNT_FIELD_NUMBER: _builtins.int
     WINDOW_CONSISTENCY_FIELD_NUMBER: _builtins.int
     BAND_FIELD_NUMBER: _builtins.int
+    QUALITY_FIELD_NUMBER: _builtins.int
     recording_id: _builtins.str
     """Made by the server, unique in the store."""
     window_count: _builtins.int
@@ -135,6 +140,10 @@ class Recording(_message.Message):
     def net_speech(self) -> _duration_pb2.Duration:
         """Seconds of voice; with the speech gate off, of audio. Its weight in the voiceprint."""
 
+    @_builtins.property
+    def quality(self) -> _audio_pb2.AudioQuality:
+        """How good the audio was; unset for recordings older than this field."""
+
     def __init__(
         self,
         *,
@@ -144,10 +153,11 @@ class Recording(_message.Message):
         window_count: _builtins.int = ...,
         window_consistency: _builtins.float = ...,
         band: _audio_pb2.Band.ValueType = ...,
+        quality: _audio_pb2.AudioQuality | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "net_speech", b"net_speech"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "net_speech", b"net_speech", "quality", b"quality"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["band", b"band", "create_time", b"create_time", "net_speech", b"net_speech", "recording_id", b"recording_id", "window_consistency", b"window_consistency", "window_count", b"window_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["band", b"band", "create_time", b"create_time", "net_speech", b"net_speech", "quality", b"quality", "recording_id", b"recording_id", "window_consistency", b"window_consistency", "window_count", b"window_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -169,6 +179,9 @@ class Speaker(_message.Message):
     RECORDINGS_FIELD_NUMBER: _builtins.int
     NET_SPEECH_FIELD_NUMBER: _builtins.int
     OPT_OUT_TIME_FIELD_NUMBER: _builtins.int
+    CONSENT_TIME_FIELD_NUMBER: _builtins.int
+    LAST_USED_TIME_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     GROUPS_FIELD_NUMBER: _builtins.int
     speaker_id: _builtins.str
     """As enrolled."""
@@ -203,6 +216,18 @@ class Speaker(_message.Message):
         """When the person opted out; unset: did not."""
 
     @_builtins.property
+    def consent_time(self) -> _timestamp_pb2.Timestamp:
+        """When the person agreed to be enrolled, as the client told; unset: it never did."""
+
+    @_builtins.property
+    def last_used_time(self) -> _timestamp_pb2.Timestamp:
+        """Last verification that accepted this speaker, to the hour, since the last opt-out; unset: none."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When the voiceprint expires or did, by the domain's settings as they are now; unset: never."""
+
+    @_builtins.property
     def groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The groups it is a member of, by name."""
 
@@ -219,11 +244,14 @@ class Speaker(_message.Message):
         recordings: _abc.Iterable[Global___Recording] | None = ...,
         net_speech: _duration_pb2.Duration | None = ...,
         opt_out_time: _timestamp_pb2.Timestamp | None = ...,
+        consent_time: _timestamp_pb2.Timestamp | None = ...,
+        last_used_time: _timestamp_pb2.Timestamp | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
         groups: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "model", b"model", "net_speech", b"net_speech", "opt_out_time", b"opt_out_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["consent_time", b"consent_time", "create_time", b"create_time", "expire_time", b"expire_time", "last_used_time", b"last_used_time", "model", b"model", "net_speech", b"net_speech", "opt_out_time", b"opt_out_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "display_name", b"display_name", "domain", b"domain", "groups", b"groups", "model", b"model", "net_speech", b"net_speech", "opt_out_time", b"opt_out_time", "recordings", b"recordings", "speaker_id", b"speaker_id", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consent_time", b"consent_time", "create_time", b"create_time", "display_name", b"display_name", "domain", b"domain", "expire_time", b"expire_time", "groups", b"groups", "last_used_time", b"last_used_time", "model", b"model", "net_speech", b"net_speech", "opt_out_time", b"opt_out_time", "recordings", b"recordings", "speaker_id", b"speaker_id", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -247,6 +275,7 @@ class EnrollmentConfig(_message.Message):
     FORCE_FIELD_NUMBER: _builtins.int
     CHECK_DUPLICATES_FIELD_NUMBER: _builtins.int
     QUALITY_FIELD_NUMBER: _builtins.int
+    CONSENT_TIME_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """As in VerificationConfig."""
     domain: _builtins.str
@@ -287,6 +316,12 @@ class EnrollmentConfig(_message.Message):
     def quality(self) -> _audio_pb2.QualityPolicy:
         """Unset: the server's settings."""
 
+    @_builtins.property
+    def consent_time(self) -> _timestamp_pb2.Timestamp:
+        """When the person agreed to be enrolled: kept with the speaker when the recording is stored. After 1970,
+        and at most 5 minutes ahead of the server's clock (FIELD_INVALID). Unset: what was kept stays.
+        """
+
     def __init__(
         self,
         *,
@@ -302,10 +337,11 @@ class EnrollmentConfig(_message.Message):
         force: _builtins.bool = ...,
         check_duplicates: _builtins.bool = ...,
         quality: _audio_pb2.QualityPolicy | None = ...,
+        consent_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "_samples_per_chunk", b"_samples_per_chunk", "audio_format", b"audio_format", "display_name", b"display_name", "minimum_net_speech", b"minimum_net_speech", "quality", b"quality", "samples_per_chunk", b"samples_per_chunk"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "_samples_per_chunk", b"_samples_per_chunk", "audio_format", b"audio_format", "consent_time", b"consent_time", "display_name", b"display_name", "minimum_net_speech", b"minimum_net_speech", "quality", b"quality", "samples_per_chunk", b"samples_per_chunk"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "_samples_per_chunk", b"_samples_per_chunk", "audio_format", b"audio_format", "check_duplicates", b"check_duplicates", "display_name", b"display_name", "domain", b"domain", "force", b"force", "minimum_net_speech", b"minimum_net_speech", "model", b"model", "quality", b"quality", "request_id", b"request_id", "samples_per_chunk", b"samples_per_chunk", "speaker_id", b"speaker_id", "speech_gate", b"speech_gate"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "_samples_per_chunk", b"_samples_per_chunk", "audio_format", b"audio_format", "check_duplicates", b"check_duplicates", "consent_time", b"consent_time", "display_name", b"display_name", "domain", b"domain", "force", b"force", "minimum_net_speech", b"minimum_net_speech", "model", b"model", "quality", b"quality", "request_id", b"request_id", "samples_per_chunk", b"samples_per_chunk", "speaker_id", b"speaker_id", "speech_gate", b"speech_gate"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__display_name: _TypeAlias = _typing.Literal["display_name"]  # noqa: Y015
     _WhichOneofArgType__display_name: _TypeAlias = _typing.Literal["_display_name", b"_display_name"]  # noqa: Y015
@@ -762,6 +798,7 @@ class UpdateSpeakerRequest(_message.Message):
     SPEAKER_ID_FIELD_NUMBER: _builtins.int
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     REMOVE_RECORDING_IDS_FIELD_NUMBER: _builtins.int
+    CONSENT_TIME_FIELD_NUMBER: _builtins.int
     domain: _builtins.str
     """As in VerificationConfig."""
     speaker_id: _builtins.str
@@ -774,6 +811,10 @@ class UpdateSpeakerRequest(_message.Message):
         nothing was changed. A speaker without recordings is PENDING.
         """
 
+    @_builtins.property
+    def consent_time(self) -> _timestamp_pb2.Timestamp:
+        """Replaces the time of consent when set; as in EnrollmentConfig."""
+
     def __init__(
         self,
         *,
@@ -781,10 +822,11 @@ class UpdateSpeakerRequest(_message.Message):
         speaker_id: _builtins.str = ...,
         display_name: _builtins.str | None = ...,
         remove_recording_ids: _abc.Iterable[_builtins.str] | None = ...,
+        consent_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "display_name", b"display_name"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "consent_time", b"consent_time", "display_name", b"display_name"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "display_name", b"display_name", "domain", b"domain", "remove_recording_ids", b"remove_recording_ids", "speaker_id", b"speaker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "consent_time", b"consent_time", "display_name", b"display_name", "domain", b"domain", "remove_recording_ids", b"remove_recording_ids", "speaker_id", b"speaker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__display_name: _TypeAlias = _typing.Literal["display_name"]  # noqa: Y015
     _WhichOneofArgType__display_name: _TypeAlias = _typing.Literal["_display_name", b"_display_name"]  # noqa: Y015

@@ -145,9 +145,9 @@ class EnrollmentServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UpdateSpeaker(self, request, context):
-        """Changes a speaker's name and removes recordings.
-        Ends with INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS
-        or INTERNAL. Then nothing was changed.
+        """Changes a speaker's name and time of consent, and removes recordings.
+        Ends with INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (SPEAKER_OPTED_OUT), RESOURCE_EXHAUSTED
+        (STORE_FULL), UNAVAILABLE, DATA_LOSS or INTERNAL. Then nothing was changed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -164,8 +164,8 @@ class EnrollmentServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def OptOutSpeaker(self, request, context):
-        """Erases a speaker's voiceprint as DeleteSpeaker does, and the display name, and takes it out of
-        every group; from then on this id is neither enrolled nor verified until AllowSpeaker. An id that is not known yet can opt out as
+        """Erases a speaker's voiceprint as DeleteSpeaker does, with the display name and the times of consent
+        and last use, and takes it out of every group; from then on this id is neither enrolled nor verified until AllowSpeaker. An id that is not known yet can opt out as
         well. Opting out again changes nothing.
         Ends with INVALID_ARGUMENT, NOT_FOUND (unknown domain), RESOURCE_EXHAUSTED (STORE_FULL),
         UNAVAILABLE, DATA_LOSS or INTERNAL.

@@ -56,9 +56,9 @@ class EnrollmentServiceStub:
     Ends with INVALID_ARGUMENT, NOT_FOUND (unknown domain), UNAVAILABLE, DATA_LOSS or INTERNAL.
     """
     UpdateSpeaker: _grpc.UnaryUnaryMultiCallable[_enrollment_pb2.UpdateSpeakerRequest, _enrollment_pb2.UpdateSpeakerResponse]
-    """Changes a speaker's name and removes recordings.
-    Ends with INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS
-    or INTERNAL. Then nothing was changed.
+    """Changes a speaker's name and time of consent, and removes recordings.
+    Ends with INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (SPEAKER_OPTED_OUT), RESOURCE_EXHAUSTED
+    (STORE_FULL), UNAVAILABLE, DATA_LOSS or INTERNAL. Then nothing was changed.
     """
     DeleteSpeaker: _grpc.UnaryUnaryMultiCallable[_enrollment_pb2.DeleteSpeakerRequest, _enrollment_pb2.DeleteSpeakerResponse]
     """Deletes a speaker, who leaves every group, and erases the voiceprint: after the reply no byte of it is in the
@@ -67,8 +67,8 @@ class EnrollmentServiceStub:
     be forgotten), RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS or INTERNAL.
     """
     OptOutSpeaker: _grpc.UnaryUnaryMultiCallable[_enrollment_pb2.OptOutSpeakerRequest, _enrollment_pb2.OptOutSpeakerResponse]
-    """Erases a speaker's voiceprint as DeleteSpeaker does, and the display name, and takes it out of
-    every group; from then on this id is neither enrolled nor verified until AllowSpeaker. An id that is not known yet can opt out as
+    """Erases a speaker's voiceprint as DeleteSpeaker does, with the display name and the times of consent
+    and last use, and takes it out of every group; from then on this id is neither enrolled nor verified until AllowSpeaker. An id that is not known yet can opt out as
     well. Opting out again changes nothing.
     Ends with INVALID_ARGUMENT, NOT_FOUND (unknown domain), RESOURCE_EXHAUSTED (STORE_FULL),
     UNAVAILABLE, DATA_LOSS or INTERNAL.
@@ -131,9 +131,9 @@ class EnrollmentServiceAsyncStub(EnrollmentServiceStub):
     Ends with INVALID_ARGUMENT, NOT_FOUND (unknown domain), UNAVAILABLE, DATA_LOSS or INTERNAL.
     """
     UpdateSpeaker: _aio.UnaryUnaryMultiCallable[_enrollment_pb2.UpdateSpeakerRequest, _enrollment_pb2.UpdateSpeakerResponse]  # type: ignore[assignment]
-    """Changes a speaker's name and removes recordings.
-    Ends with INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS
-    or INTERNAL. Then nothing was changed.
+    """Changes a speaker's name and time of consent, and removes recordings.
+    Ends with INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (SPEAKER_OPTED_OUT), RESOURCE_EXHAUSTED
+    (STORE_FULL), UNAVAILABLE, DATA_LOSS or INTERNAL. Then nothing was changed.
     """
     DeleteSpeaker: _aio.UnaryUnaryMultiCallable[_enrollment_pb2.DeleteSpeakerRequest, _enrollment_pb2.DeleteSpeakerResponse]  # type: ignore[assignment]
     """Deletes a speaker, who leaves every group, and erases the voiceprint: after the reply no byte of it is in the
@@ -142,8 +142,8 @@ class EnrollmentServiceAsyncStub(EnrollmentServiceStub):
     be forgotten), RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS or INTERNAL.
     """
     OptOutSpeaker: _aio.UnaryUnaryMultiCallable[_enrollment_pb2.OptOutSpeakerRequest, _enrollment_pb2.OptOutSpeakerResponse]  # type: ignore[assignment]
-    """Erases a speaker's voiceprint as DeleteSpeaker does, and the display name, and takes it out of
-    every group; from then on this id is neither enrolled nor verified until AllowSpeaker. An id that is not known yet can opt out as
+    """Erases a speaker's voiceprint as DeleteSpeaker does, with the display name and the times of consent
+    and last use, and takes it out of every group; from then on this id is neither enrolled nor verified until AllowSpeaker. An id that is not known yet can opt out as
     well. Opting out again changes nothing.
     Ends with INVALID_ARGUMENT, NOT_FOUND (unknown domain), RESOURCE_EXHAUSTED (STORE_FULL),
     UNAVAILABLE, DATA_LOSS or INTERNAL.
@@ -233,9 +233,9 @@ class EnrollmentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _enrollment_pb2.UpdateSpeakerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_enrollment_pb2.UpdateSpeakerResponse, _abc.Awaitable[_enrollment_pb2.UpdateSpeakerResponse]]:
-        """Changes a speaker's name and removes recordings.
-        Ends with INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS
-        or INTERNAL. Then nothing was changed.
+        """Changes a speaker's name and time of consent, and removes recordings.
+        Ends with INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (SPEAKER_OPTED_OUT), RESOURCE_EXHAUSTED
+        (STORE_FULL), UNAVAILABLE, DATA_LOSS or INTERNAL. Then nothing was changed.
         """
 
     @_abc_1.abstractmethod
@@ -256,8 +256,8 @@ class EnrollmentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _enrollment_pb2.OptOutSpeakerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_enrollment_pb2.OptOutSpeakerResponse, _abc.Awaitable[_enrollment_pb2.OptOutSpeakerResponse]]:
-        """Erases a speaker's voiceprint as DeleteSpeaker does, and the display name, and takes it out of
-        every group; from then on this id is neither enrolled nor verified until AllowSpeaker. An id that is not known yet can opt out as
+        """Erases a speaker's voiceprint as DeleteSpeaker does, with the display name and the times of consent
+        and last use, and takes it out of every group; from then on this id is neither enrolled nor verified until AllowSpeaker. An id that is not known yet can opt out as
         well. Opting out again changes nothing.
         Ends with INVALID_ARGUMENT, NOT_FOUND (unknown domain), RESOURCE_EXHAUSTED (STORE_FULL),
         UNAVAILABLE, DATA_LOSS or INTERNAL.
