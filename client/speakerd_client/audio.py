@@ -75,6 +75,23 @@ class AudioFormat:
 
 
 @dataclass(frozen=True, slots=True)
+class OggOpus:
+    """The format of a stream of Opus in Ogg, as browsers and recorders make it; sent as it is."""
+
+    channel: int | None = None
+    """Which of two channels is heard, 1 or 2; None: it has one."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a channel that cannot be."""
+        if self.channel not in (None, 1, 2):
+            raise ValueError(f"channel must be 1, 2 or None, not {self.channel}")
+
+
+StreamFormat = AudioFormat | OggOpus
+"""How the bytes of a stream are to be read."""
+
+
+@dataclass(frozen=True, slots=True)
 class Audio:
     """A whole recording in memory."""
 

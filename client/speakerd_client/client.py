@@ -19,7 +19,7 @@ from speakerd.v1 import (
 )
 
 from speakerd_client import administration, convert, extracting, groups, speakers
-from speakerd_client.audio import AudioFormat
+from speakerd_client.audio import StreamFormat
 from speakerd_client.call_options import (
     CompareOptions,
     EnrollOptions,
@@ -152,7 +152,7 @@ class AsyncClient:
         return convert.enrollment(response.result, settings)
 
     def stream_verify(
-        self, target: Target, audio_format: AudioFormat, **options: Unpack[VerifyOptions]
+        self, target: Target, audio_format: StreamFormat, **options: Unpack[VerifyOptions]
     ) -> VerificationCall:
         """Open a verification: `async with` it, `send` audio, iterate over updates, `finish`."""
         with sendable():
@@ -165,7 +165,7 @@ class AsyncClient:
         return call
 
     def stream_enroll(
-        self, speaker_id: str, audio_format: AudioFormat, **options: Unpack[EnrollOptions]
+        self, speaker_id: str, audio_format: StreamFormat, **options: Unpack[EnrollOptions]
     ) -> EnrollmentCall:
         """Open an enrolment: `async with` it, `send` audio, iterate over progress, `finish`."""
         with sendable():
@@ -181,7 +181,7 @@ class AsyncClient:
         self,
         target: Target,
         source: AudioSource,
-        audio_format: AudioFormat,
+        audio_format: StreamFormat,
         **options: Unpack[VerifyOptions],
     ) -> AsyncIterator[Verification]:
         """Send a whole source and give each update, last of all the final."""
@@ -193,7 +193,7 @@ class AsyncClient:
         self,
         speaker_id: str,
         source: AudioSource,
-        audio_format: AudioFormat,
+        audio_format: StreamFormat,
         **options: Unpack[EnrollOptions],
     ) -> AsyncIterator[EnrollmentProgress | Enrollment]:
         """Send a whole source and give each progress, last of all what was stored."""

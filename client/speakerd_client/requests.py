@@ -10,7 +10,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from speakerd.v1 import audio_pb2, enrollment_pb2, verification_pb2
 
-from speakerd_client.audio import Audio, AudioFile, AudioFormat
+from speakerd_client.audio import Audio, AudioFile, AudioFormat, OggOpus, StreamFormat
 from speakerd_client.checks import require
 from speakerd_client.errors import InvalidRequest
 from speakerd_client.policies import Policy, QualityLimits
@@ -81,9 +81,13 @@ def timestamp(value: datetime | None, name: str) -> Timestamp | None:
     return message
 
 
-def audio_format(value: AudioFormat) -> audio_pb2.AudioFormat:
+def audio_format(value: StreamFormat) -> audio_pb2.AudioFormat:
     """Encoding, rate and channels."""
-    require(value, AudioFormat, "audio_format", "an AudioFormat, such as audio.format")
+    wanted = "an AudioFormat, such as audio.format, or OggOpus()"
+    require(value, (AudioFormat, OggOpus), "audio_format", wanted)
+    if isinstance(value, OggOpus):
+        opus = audio_pb2.AUDIO_ENCODING_OGG_OPUS
+        return audio_pb2.AudioFormat(encoding=opus, channel=value.channel or 0)
     return audio_pb2.AudioFormat(
         encoding=audio_pb2.AudioEncoding.Value(f"AUDIO_ENCODING_{value.encoding.name}"),
         sample_rate_hz=value.sample_rate_hz,
@@ -100,7 +104,7 @@ def format_of(value: Whole) -> audio_pb2.AudioFormat:
     return audio_pb2.AudioFormat(encoding=encoding, channel=value.channel or 0)
 
 
-def _format(value: AudioFormat | Whole) -> audio_pb2.AudioFormat:
+def _format(value: StreamFormat | Whole) -> audio_pb2.AudioFormat:
     return format_of(value) if isinstance(value, Audio | AudioFile) else audio_format(value)
 
 
@@ -194,7 +198,7 @@ def limits_message(value: QualityLimits | None) -> audio_pb2.QualityPolicy | Non
 
 def verification_config(
     target: Target,
-    wire_format: AudioFormat | Whole,
+    wire_format: StreamFormat | Whole,
     *,
     request_id: str = "",
     domain: str = "",
@@ -240,7 +244,7 @@ def _watchlists(value: Watchlists | None) -> verification_pb2.Watchlists | None:
 
 def enrollment_config(
     speaker_id: str,
-    wire_format: AudioFormat | Whole,
+    wire_format: StreamFormat | Whole,
     *,
     request_id: str = "",
     domain: str = "",

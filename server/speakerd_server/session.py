@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from speakerd_server.audio.ingest import Ingest
+from speakerd_server.audio.opus_ingest import OpusIngest
 from speakerd_server.gated_windows import NO_PROBABILITIES, Cut, GatedWindows
 from speakerd_server.quality.listening import Listening
 from speakerd_server.score.handover import HandoverWatch
@@ -22,6 +23,7 @@ from speakerd_server.values import (
     Band,
     Encoding,
     Float32,
+    OggOpus,
     Quality,
     Step,
     Utterance,
@@ -65,7 +67,11 @@ class Session:
         self._limit = settings.maximum_signal_samples
         self._gated = None if settings.gate is None else gated_windows(settings, settings.gate)
         cut = settings.maximum_speech_samples if self._gated is None else None
-        self._ingest = Ingest(audio_format, card.sample_rate_hz, cut)
+        self._ingest: Ingest | OpusIngest
+        if isinstance(audio_format, OggOpus):
+            self._ingest = OpusIngest(audio_format, cut)
+        else:
+            self._ingest = Ingest(audio_format, card.sample_rate_hz, cut)
         if self._gated is None and settings.samples_per_chunk == WHOLE_SIGNAL:
             self._limit = min(self._limit or LONGEST_WINDOW_SAMPLES, LONGEST_WINDOW_SAMPLES)
         self._slicer = Slicer(settings.samples_per_chunk, card.min_frames, self._limit)
@@ -81,7 +87,7 @@ class Session:
         self._without_variance = 0
         self._ended = False
         self._sample_bytes = audio_format.sample_bytes
-        # Floats may be wrong, which the call must learn when they come; other bytes never are.
+        # Floats and files may be wrong, which the call must learn at once; other bytes never are.
         self._holds = audio_format.encoding is not Encoding.FLOAT32LE
         self._held = bytearray()
         self._enough_bytes = self._needed_bytes()
@@ -91,6 +97,8 @@ class Session:
         """Whole wire samples taken so far, up to the cut."""
         if self._gated is not None and self._gated.cut_at is not None:
             return -(-self._gated.cut_at * self._wire_rate_hz // self._model_rate_hz)
+        if not self._holds:
+            return self._ingest.received_samples
         return (self._ingest.received_bytes + len(self._held)) // self._sample_bytes
 
     @property

@@ -49,6 +49,30 @@ class AudioFormat:
         return self.sample_bytes * self.sample_rate_hz
 
 
+@dataclass(frozen=True, slots=True)
+class OggOpus(AudioFormat):
+    """A stream of Opus in Ogg, which says itself what is in it; decoded to floats at 16 kHz."""
+
+    encoding: Encoding = Encoding.FLOAT32LE
+    """Of what is decoded."""
+    sample_rate_hz: int = 16_000
+    """At which it is decoded."""
+    channels: int = 0
+    """0: what the stream says."""
+    channel: int = 0
+    """The one that is heard, from 1; 0: the only one."""
+
+    @property
+    def sample_bytes(self) -> int:
+        """1: bytes say nothing of samples."""
+        return 1
+
+    @property
+    def bytes_per_second(self) -> int:
+        """Bytes that are decoded at once, so that other calls go on: a second at 4 kbit/s."""
+        return 512
+
+
 class Band(enum.Enum):
     """How much of the spectrum audio carries."""
 

@@ -24,8 +24,10 @@ import numpy as np
 import soundfile
 from speakerd_server.audio.containers import ContainedAudio, Container, ContainerFormat
 from speakerd_server.audio.ingest import Ingest
+from speakerd_server.audio.opus_ingest import OpusIngest
 from speakerd_server.quality.listening import Listening
-from speakerd_server.values import AudioFormat, Encoding, Float32
+from speakerd_server.values import AudioFormat, Encoding, Float32, OggOpus
+from support.opus import ogg_opus
 from support.signals import to_bytes
 from support.speech import RATE_HZ, VOICES, read
 
@@ -46,6 +48,7 @@ def main() -> None:
             for channels in (1, 2):
                 name = f"{encoding.value} {rate_hz} Hz x {channels}"
                 works[name] = reading(speech, AudioFormat(encoding, rate_hz, channels, 1))
+    works["ogg_opus stream"] = streaming(speech)
     for container in Container:
         works[container.value] = containing(speech, container)
     taken: dict[str, list[float]] = {name: [] for name in works}
@@ -63,6 +66,19 @@ def metered(speech: Float32) -> None:
     for at in range(0, len(speech), PIECE_S * RATE_HZ):
         listening.push(speech[at : at + PIECE_S * RATE_HZ])
         listening.at(at + PIECE_S * RATE_HZ)
+
+
+def streaming(speech: Float32) -> Callable[[], object]:
+    content = ogg_opus(speech)
+    piece = OggOpus().bytes_per_second
+
+    def work() -> None:
+        ingest = OpusIngest(OggOpus())
+        for at in range(0, len(content), piece):
+            ingest.push(content[at : at + piece])
+        ingest.end()
+
+    return work
 
 
 def reading(speech: Float32, audio_format: AudioFormat) -> Callable[[], object]:

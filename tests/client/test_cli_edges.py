@@ -15,7 +15,7 @@ from speakerd.v1 import audio_pb2
 from speakerd.v1 import verification_pb2 as v1
 from speakerd_client import Client, read_audio
 from speakerd_client.cli import app as cli
-from speakerd_client.cli import render
+from speakerd_client.cli import render, sound
 from support.daemon import Daemon
 from support.scripted import OPENED, Answers, Requests, scripted
 from support.speech import VOICES
@@ -65,7 +65,7 @@ def test_what_nobody_foresaw_is_one_line_and_never_a_rejection(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("first\nsecond")
 
-    monkeypatch.setattr(cli, "read_audio", broken)
+    monkeypatch.setattr(sound, "read_audio", broken)
     assert cli.run(["verify", "a", CALL]) == 3
     told = capsys.readouterr().err
     assert told == (

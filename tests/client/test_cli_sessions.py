@@ -59,6 +59,7 @@ def session(number: int, **changes: Any) -> LiveSession:
         "model": "campplus/1",
         "speaker_ids": ("alice",),
         "whole_domain": False,
+        "group": "",
         "worker": 0,
         "started": NOW - timedelta(seconds=7),
         "audio_received_s": 6.5,
@@ -187,13 +188,16 @@ def test_calls_without_a_decision_and_of_whole_domains_are_told_apart() -> None:
     enrolling = session(0, decision=None, rpc="StreamEnroll", speaker_ids=("bob",))
     anyone = session(1, speaker_ids=(), whole_domain=True)
     nobody = session(2, speaker_ids=())
-    _, _, *rows = lines_of(LiveSessions(NOW, (enrolling, anyone, nobody)), width=200)
+    member = session(3, speaker_ids=(), group="fraud")
+    _, _, *rows = lines_of(LiveSessions(NOW, (enrolling, anyone, nobody, member)), width=200)
     cells = [(row.split()[1], row.split()[4], row.split()[-1]) for row in rows]
     assert cells == [
         ("Enroll", "bob", "-"),
         ("Verify", "anyone", "ACCEPT"),
         ("Verify", "-", "ACCEPT"),
+        ("Verify", "of", "ACCEPT"),
     ]
+    assert "of fraud" in rows[-1]
 
 
 def test_a_watch_that_is_left_is_ended_at_the_daemon(address: str) -> None:

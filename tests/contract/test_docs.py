@@ -76,7 +76,7 @@ VARIABLES = {setting.variable for setting in all_settings()} | {
     "SPEAKERD_SERVICE",
     "SPEAKERD_SECTION_NAME",
 }
-OTHER_CAPITALS = {"NOT_SERVING", "S16_LE", "SO_REUSEPORT"}
+OTHER_CAPITALS = {"NOT_SERVING", "S16_LE", "SO_REUSEPORT", "TEST_JOBS"}
 PAGE = {
     next(iter(metric.describe())).name
     for metric in vars(metrics).values()

@@ -17,18 +17,16 @@ from rich.progress import track
 
 from speakerd_client.audio import read_audio
 from speakerd_client.blocking import Client
-from speakerd_client.cli import groups, models, options, render, speakers
+from speakerd_client.cli import groups, models, options, render, sound, speakers
 from speakerd_client.cli.daemon import WAIT_EXITS, drain, resume, status
 from speakerd_client.cli.extract import EXITS, extract
 from speakerd_client.cli.live import follow, last
 from speakerd_client.cli.load import EXITS as LOAD_EXITS
 from speakerd_client.cli.load import NOT_STARTED, load
-from speakerd_client.cli.raw import standard_input
 from speakerd_client.cli.sessions import sessions
 from speakerd_client.errors import SpeakerdError, Unavailable
 from speakerd_client.records import EnrollFeedback, Enrollment
 from speakerd_client.results import Verification
-from speakerd_client.source import pace
 from speakerd_client.targets import Everyone, MembersOf
 
 app = typer.Typer(
@@ -158,20 +156,13 @@ def verify(
     encoding: options.RawEncoding = None,
     rate: options.RawRate = None,
     raw_channels: options.RawChannels = None,
+    opus: options.Opus = False,
     in_json: options.Json = False,
 ) -> int:
     """Verify live that a voice is the one it claims to be; a live view on a terminal."""
     lists = options.watchlists_of(watchlist, hit_at)
-    if file == "-":
-        wire_format = options.raw_format(encoding, rate, raw_channels, channel)
-        pieces = standard_input(wire_format, message_ms)
-    else:
-        idle = {"encoding": encoding, "rate": rate, "raw-channels": raw_channels}
-        options.refuse_idle("the file says it itself", **idle)
-        audio = read_audio(file, channel)
-        wire_format, pieces = audio.format, audio.pieces(message_ms)
-    if realtime:
-        pieces = pace(pieces, wire_format)
+    raw = sound.Raw(encoding, rate, raw_channels)
+    wire_format, pieces = sound.of(file, message_ms, realtime, channel, raw, opus)
     with Client(address) as client:
         updates = client.verify_stream(
             speaker_id,

@@ -115,6 +115,9 @@ RawChannels = Annotated[
         help="Channels of raw audio on standard input; of two, --channel says which.  [default: 1]",
     ),
 ]
+Opus = Annotated[
+    bool, typer.Option("--opus", help="FILE, or standard input, is Ogg/Opus and is sent as it is.")
+]
 ModelName = Annotated[
     str, typer.Option("--model", help="NAME or NAME/VERSION; empty: the daemon's default.")
 ]

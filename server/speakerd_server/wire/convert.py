@@ -26,6 +26,7 @@ from speakerd_server.quality.limits import QualitySettings
 from speakerd_server.values import (
     AudioFormat,
     Encoding,
+    OggOpus,
     Policy,
     ScoreScale,
 )
@@ -93,13 +94,16 @@ def timestamp(unix_s: float) -> Timestamp:
 
 
 def audio_format(message: audio_pb2.AudioFormat) -> AudioFormat:
-    """Read the format of samples.
+    """Read the format of samples, or of a stream that says itself what is in it.
 
-    Raises EncodingUnsupported, SampleRateUnsupported, ChannelsUnsupported and ChannelUnknown.
+    Raises EncodingUnsupported, SampleRateUnsupported, ChannelsUnsupported, ChannelUnknown and
+    FieldInvalid.
     """
+    if message.encoding == audio_pb2.AUDIO_ENCODING_OGG_OPUS:
+        return _opus(message)
     encoding = ENCODINGS.get(message.encoding)
     if encoding is None:
-        known = [e.name for e in Encoding]
+        known = [*(e.name for e in Encoding), Container.OGG_OPUS.name]
         given: object = "UNSPECIFIED" if message.encoding == 0 else message.encoding
         if message.encoding in CONTAINERS:
             given = f"{CONTAINERS[message.encoding].name} in a stream"
@@ -112,6 +116,17 @@ def audio_format(message: audio_pb2.AudioFormat) -> AudioFormat:
     result = AudioFormat(encoding, message.sample_rate_hz, channels, channel or 1)
     check_format(result)
     return result
+
+
+def _opus(message: audio_pb2.AudioFormat) -> OggOpus:
+    if message.sample_rate_hz:
+        problem = "is said by the stream itself; leave it unset"
+        raise FieldInvalid("audio_format.sample_rate_hz", problem)
+    if not 0 <= message.channels <= 2:
+        raise ChannelsUnsupported(message.channels)
+    if not 0 <= message.channel <= (message.channels or 2):
+        raise ChannelUnknown(message.channel, message.channels or 2)
+    return OggOpus(channels=message.channels, channel=message.channel)
 
 
 def container_format(message: audio_pb2.AudioFormat) -> ContainerFormat | None:

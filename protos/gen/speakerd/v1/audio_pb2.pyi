@@ -36,8 +36,10 @@ class _AudioEncodingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AudioEn
     AUDIO_ENCODING_ALAW: _AudioEncoding.ValueType  # 4
     """ITU-T G.711 A-law, 1 byte a sample."""
     AUDIO_ENCODING_OGG_OPUS: _AudioEncoding.ValueType  # 5
-    """A file of Opus in Ogg (RFC 7845), whole recordings only (ENCODING_UNSUPPORTED in a stream). Rate
-    and channels are the file's.
+    """Opus in Ogg (RFC 7845), whole recordings and streams; one stream in a call, channel mapping 0. Rate
+    and channels are the file's. In a stream `sample_rate_hz` must be unset (FIELD_INVALID), samples are
+    counted at 16 kHz, and a half-close within a page or packet ends the call with AUDIO_FILE_INVALID;
+    the page that says that it is the last may be missing.
     """
     AUDIO_ENCODING_WAV: _AudioEncoding.ValueType  # 6
     """A WAV file, whole recordings only (ENCODING_UNSUPPORTED in a stream). Rate and channels are
@@ -64,8 +66,10 @@ AUDIO_ENCODING_MULAW: AudioEncoding.ValueType  # 3
 AUDIO_ENCODING_ALAW: AudioEncoding.ValueType  # 4
 """ITU-T G.711 A-law, 1 byte a sample."""
 AUDIO_ENCODING_OGG_OPUS: AudioEncoding.ValueType  # 5
-"""A file of Opus in Ogg (RFC 7845), whole recordings only (ENCODING_UNSUPPORTED in a stream). Rate
-and channels are the file's.
+"""Opus in Ogg (RFC 7845), whole recordings and streams; one stream in a call, channel mapping 0. Rate
+and channels are the file's. In a stream `sample_rate_hz` must be unset (FIELD_INVALID), samples are
+counted at 16 kHz, and a half-close within a page or packet ends the call with AUDIO_FILE_INVALID;
+the page that says that it is the last may be missing.
 """
 AUDIO_ENCODING_WAV: AudioEncoding.ValueType  # 6
 """A WAV file, whole recordings only (ENCODING_UNSUPPORTED in a stream). Rate and channels are
