@@ -29,7 +29,7 @@ async def get_group(client: Administers, name: str, *, domain: str = "") -> Grou
 async def list_groups(
     client: Administers, *, domain: str = "", page_size: int = 100
 ) -> AsyncIterator[Group]:
-    """Give the groups of a domain by name, asking for pages as they are needed."""
+    """Give the groups of a domain by name, without their members, page by page as needed."""
     with sendable():
         request = enrollment_pb2.ListGroupsRequest(domain=domain, page_size=page_size)
     while True:
@@ -69,6 +69,7 @@ def _group(message: enrollment_pb2.Group) -> Group:
     return Group(
         name=message.name,
         domain=message.domain,
+        member_count=message.member_count,
         speaker_ids=tuple(message.speaker_ids),
         created=moment(message.create_time),
         updated=moment(message.update_time),

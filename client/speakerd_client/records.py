@@ -113,8 +113,10 @@ class Group:
     """1 to 64 letters, digits, '.', '_' and '-'."""
     domain: str
     """Where it belongs."""
+    member_count: int
+    """How many members it has."""
     speaker_ids: tuple[str, ...]
-    """The members, in code point order."""
+    """The members, in code point order; empty where groups are listed."""
     created: datetime
     """When it was made."""
     updated: datetime

@@ -94,8 +94,10 @@ class Group:
     """Nothing crosses it."""
     name: str
     """1 to 64 letters, digits, '.', '_' and '-'."""
+    member_count: int
+    """How many members it has."""
     speaker_ids: tuple[str, ...]
-    """The members, in code point order."""
+    """The members, in code point order; none where groups are listed."""
     created_unix_s: float
     """When it was made, seconds since 1970 UTC."""
     updated_unix_s: float

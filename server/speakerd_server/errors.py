@@ -17,7 +17,7 @@ SpeakerdError
 │                                PoorAudio  DifferentSpeaker  MultipleSpeakers
 │                                SpeakerOptedOut  SpeakerNotOptedOut
 │                                GroupExists  TooManyGroups  TooManyMembers
-│                                TooManyCallerEnrolments
+│                                TooManyMemberships  TooManyCallerEnrolments
 │                                ModelRefused  ModelIsDefault
 ├── Exhausted                    TooManyStreams  TooManyCalls  EngineBusy  EngineQueueFull  GateBusy
 │                                StoreFull  StoreBusy  ModelsBusy
@@ -737,6 +737,20 @@ class TooManyMembers(NotPossible):
         super().__init__(
             f"group {name!r} would have more than {limit} members, the most; use whole_domain for"
             " more people, or several groups (nothing was changed)"
+        )
+
+
+class TooManyMemberships(NotPossible):
+    """A speaker would be in more groups than one may."""
+
+    reason = "TOO_MANY_MEMBERSHIPS"
+    field = "add_speaker_ids"
+
+    def __init__(self, speaker_id: str, limit: int) -> None:
+        self.speaker_id, self.limit = speaker_id, limit
+        super().__init__(
+            f"speaker {speaker_id!r} is in {limit} groups, the most; take it out of some with"
+            " UpdateGroup first (nothing was changed)"
         )
 
 

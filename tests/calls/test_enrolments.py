@@ -47,7 +47,7 @@ async def test_what_was_enrolled_is_seen_by_every_question(opened: Opened) -> No
     await calls.enrol("other", "alice", recording(2), None)
     await calls.enrol(DOMAIN, "bob", recording(3), None)
     assert await calls.count() == 3
-    assert await calls.enrolled(DOMAIN, MODEL) == 2
+    assert await calls.is_anyone(DOMAIN, MODEL)
     assert await calls.state(DOMAIN, "alice") is SpeakerState.ENROLLED
     assert await calls.state(DOMAIN, "carol") is None
     assert await calls.speaker(DOMAIN, "alice") == first.speaker
@@ -83,7 +83,7 @@ async def test_what_is_in_memory_never_waits_for_the_disk(opened: Opened) -> Non
         async with asyncio.timeout(10):
             assert await calls.voiceprint(DOMAIN, "alice", MODEL) is not None
             assert await calls.state(DOMAIN, "bob") is None
-            assert await calls.count() == await calls.enrolled(DOMAIN, MODEL) == 1
+            assert await calls.count() == 1
             assert (await calls.search(DOMAIN, MODEL, vector(1), 1)).compared == 1
         assert not change.done()
         assert not read.done()

@@ -101,7 +101,8 @@ def test_who_is_expired_is_found_by_no_search_of_domain_or_group(stores: Stores)
         for group in (None, "fraud"):
             found = store.search(DOMAIN, MODEL, vector(1), 9, group)
             assert sorted(speaker_id for speaker_id, _ in found.hits) == list(left)
-            assert store.enrolled(DOMAIN, MODEL, group) == found.compared == len(left)
+            assert found.compared == len(left)
+            assert store.is_anyone(DOMAIN, MODEL, group) == bool(left)
     assert store.groups.group(DOMAIN, "fraud").speaker_ids == ("a", "b", "c")
     assert store.count() == 3
 
@@ -160,6 +161,19 @@ def test_last_use_is_kept_to_the_hour_and_written_once_in_it(stores: Stores) -> 
     store.used(DOMAIN, "nobody")
     again = stores.open(ExpirySettings())
     assert again.speaker(DOMAIN, "alice").last_used_unix_s == BEGIN + 3600
+
+
+def test_years_of_use_take_no_memory(stores: Stores) -> None:
+    store, clock = stores.open(UNUSED), stores.clock
+    store.enrol(DOMAIN, "alice", recording(1))
+    for _ in range(300):
+        clock.now += 3600
+        store.used(DOMAIN, "alice")
+        store.search(DOMAIN, MODEL, vector(1), 1)
+        assert len(store.index._expiring) <= 1
+    clock.turn(10)
+    assert store.search(DOMAIN, MODEL, vector(1), 1).compared == 0
+    assert store.index._expiring == []
 
 
 def test_a_restart_and_new_settings_count_from_the_same_times(stores: Stores) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from speakerd_server.errors import (
     SpeakerUnknown,
     TooManyGroups,
     TooManyMembers,
+    TooManyMemberships,
 )
 from speakerd_server.store import groups
 from speakerd_server.store.enrolment import EnrolmentStore
@@ -39,7 +41,7 @@ def filled(store: EnrolmentStore) -> EnrolmentStore:
 def found(store: EnrolmentStore, group: str | None, seed: int = 0) -> list[str]:
     result = store.search(DOMAIN, MODEL, vector(seed), 100, group)
     assert result.compared == len(result.hits)
-    assert store.enrolled(DOMAIN, MODEL, group) == result.compared
+    assert store.is_anyone(DOMAIN, MODEL, group) == bool(result.compared)
     return [speaker_id for speaker_id, _ in result.hits]
 
 
@@ -108,7 +110,7 @@ def test_members_enrolled_with_another_model_are_not_compared(filled: EnrolmentS
     filled.enrol(DOMAIN, "other", recording(20, model=OTHER_MODEL))
     filled.groups.update(DOMAIN, "fraud", ["other", "p1"], [])
     assert found(filled, "fraud") == ["p1"]
-    assert filled.enrolled(DOMAIN, OTHER_MODEL, "fraud") == 1
+    assert filled.is_anyone(DOMAIN, OTHER_MODEL, "fraud")
 
 
 def test_a_deleted_group_leaves_its_members_enrolled(filled: EnrolmentStore) -> None:
@@ -120,7 +122,7 @@ def test_a_deleted_group_leaves_its_members_enrolled(filled: EnrolmentStore) -> 
     with pytest.raises(GroupUnknown):
         filled.search(DOMAIN, MODEL, vector(1), 1, "fraud")
     with pytest.raises(GroupUnknown):
-        filled.enrolled(DOMAIN, MODEL, "fraud")
+        filled.is_anyone(DOMAIN, MODEL, "fraud")
     assert filled.speaker(DOMAIN, "p1").groups == ()
     assert filled.count() == len(PEOPLE)
     filled.groups.create(DOMAIN, "fraud")
@@ -144,7 +146,8 @@ def test_what_cannot_be_done_is_named_and_changes_nothing(filled: EnrolmentStore
         filled.groups.create("nowhere", "fraud")
     with pytest.raises(DomainUnknown):
         filled.groups.groups("nowhere", None, 1)
-    assert filled.groups.groups(DOMAIN, None, 5) == [before]
+    assert filled.groups.groups(DOMAIN, None, 5) == [replace(before, speaker_ids=())]
+    assert filled.groups.group(DOMAIN, "fraud") == before
 
 
 @pytest.mark.parametrize("name", ["", ".x", "-x", "a b", "a/b", "ä", "x" * 65, "a\n"])
@@ -166,6 +169,13 @@ def test_groups_and_members_are_bounded(
     with pytest.raises(TooManyGroups, match="has 2 groups"):
         filled.groups.create(DOMAIN, "third")
     filled.groups.create("other", "third")
+    monkeypatch.setattr(groups, "MAXIMUM_MEMBERSHIPS", 1)
+    with pytest.raises(TooManyMemberships, match="'p2' is in 1 groups"):
+        filled.groups.update(DOMAIN, "second", ["p2"], [])
+    with pytest.raises(TooManyMemberships):
+        filled.enrol(DOMAIN, "p2", recording(2), group="second")
+    filled.groups.update(DOMAIN, "fraud", ["p2"], [])
+    filled.enrol(DOMAIN, "p2", recording(2), group="fraud")
 
 
 def test_groups_are_listed_by_name_page_by_page_and_per_domain(store: EnrolmentStore) -> None:
@@ -175,6 +185,10 @@ def test_groups_are_listed_by_name_page_by_page_and_per_domain(store: EnrolmentS
     assert [one.name for one in store.groups.groups(DOMAIN, None, 9)] == ["B", "a", "b", "c"]
     assert [one.name for one in store.groups.groups(DOMAIN, "a", 1)] == ["b"]
     assert store.groups.group("other", "a").domain == "other"
+    store.enrol(DOMAIN, "alice", recording(1))
+    assert store.groups.update(DOMAIN, "c", ["alice"], []).member_count == 1
+    (listed,) = store.groups.groups(DOMAIN, "b", 9)
+    assert (listed.name, listed.member_count, listed.speaker_ids) == ("c", 1, ())
     with pytest.raises(ValueError, match="limit is 0"):
         store.groups.groups(DOMAIN, None, 0)
 

@@ -188,13 +188,13 @@ def speaker_text(speaker: Speaker) -> str:
 def group_rows(groups: Iterable[Group]) -> list[str]:
     """Give a list of groups, one a line."""
     rows = [("GROUP", "MEMBERS", "UPDATED")]
-    rows += [(each.name, str(len(each.speaker_ids)), time_text(each.updated)) for each in groups]
+    rows += [(each.name, str(each.member_count), time_text(each.updated)) for each in groups]
     return columns(rows)
 
 
 def group_text(group: Group) -> str:
     """Give a group and its members, one a line."""
-    count = len(group.speaker_ids)
+    count = group.member_count
     head = f"{group.name}  {count} member{'s' * (count != 1)}"
     return "\n".join(map(printable, (head, *group.speaker_ids)))
 

@@ -94,7 +94,7 @@ class Claim:
                 searched=self._target.top_k is not None,
             )
         if self._target.group is not None:
-            await self._enrolled()
+            await self._enrolments.check_group(self._domain, self._target.group)
         for speaker_id in self._target.speaker_ids:
             await self._voiceprint(speaker_id)
 
@@ -149,7 +149,8 @@ class Claim:
         return await self._enrolments.voiceprint(self._domain, speaker_id, self._card.identity)
 
     async def _nobody_heard(self) -> Verdict:
-        if await self._enrolled() == 0:
+        model, group = self._card.identity, self._target.group
+        if not await self._enrolments.is_anyone(self._domain, model, group):
             return self._nobody_enrolled()
         reason = "no window with a voice in it was heard yet"
         return Verdict(Decision.NOT_ENOUGH_SPEECH, reason)
@@ -157,10 +158,6 @@ class Claim:
     def _nobody_enrolled(self) -> Verdict:
         where = "domain" if self._target.group is None else f"group {self._target.group}"
         return Verdict(Decision.SPEAKER_NOT_ENROLLED, f"nobody is enrolled in the {where}")
-
-    async def _enrolled(self) -> int:
-        model = self._card.identity
-        return await self._enrolments.enrolled(self._domain, model, self._target.group)
 
     async def _comparisons(self, utterance: Utterance) -> tuple[list[Comparison] | None, int]:
         if self._target.top_k is not None:

@@ -37,8 +37,11 @@ class Enrolments(Protocol):
     async def state(self, domain: str, speaker_id: str) -> SpeakerState | None:
         """Give where a speaker stands; None: unknown."""
 
-    async def enrolled(self, domain: str, model: ModelIdentity, group: str | None = None) -> int:
-        """Give the number of voiceprints that a search would compare; raises GroupUnknown."""
+    async def is_anyone(self, domain: str, model: ModelIdentity, group: str | None = None) -> bool:
+        """Tell whether a search would compare with anyone; raises GroupUnknown."""
+
+    async def check_group(self, domain: str, group: str) -> None:
+        """Raise GroupUnknown unless the domain has this group."""
 
     async def count(self) -> int:
         """Give the number of speakers in the domains of the settings."""
@@ -143,9 +146,13 @@ class LocalEnrolments:
         """See Enrolments."""
         return self._store.state(domain, speaker_id)
 
-    async def enrolled(self, domain: str, model: ModelIdentity, group: str | None = None) -> int:
+    async def is_anyone(self, domain: str, model: ModelIdentity, group: str | None = None) -> bool:
         """See Enrolments."""
-        return self._store.enrolled(domain, model, group)
+        return self._store.is_anyone(domain, model, group)
+
+    async def check_group(self, domain: str, group: str) -> None:
+        """See Enrolments."""
+        self._store.check_group(domain, group)
 
     async def count(self) -> int:
         """See Enrolments."""

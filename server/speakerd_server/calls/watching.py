@@ -104,7 +104,7 @@ class Watch:
     async def check(self) -> None:
         """Raise GroupUnknown for a watchlist that the domain does not have."""
         for name in self._watchlists.groups:
-            await self._enrolments.enrolled(self._domain, self._card.identity, name)
+            await self._enrolments.check_group(self._domain, name)
 
     async def look(self, utterance: Utterance) -> tuple[Hit, ...]:
         """Give the members who are noticed by now and were not before, by group, best first."""

@@ -78,9 +78,13 @@ class RemoteEnrolments:
         state: SpeakerState | None = await self._ask("state", domain, speaker_id)
         return state
 
-    async def enrolled(self, domain: str, model: ModelIdentity, group: str | None = None) -> int:
+    async def is_anyone(self, domain: str, model: ModelIdentity, group: str | None = None) -> bool:
         """See Enrolments."""
-        return int(await self._ask("enrolled", domain, model, group))
+        return bool(await self._ask("is_anyone", domain, model, group))
+
+    async def check_group(self, domain: str, group: str) -> None:
+        """See Enrolments."""
+        await self._ask("check_group", domain, group)
 
     async def count(self) -> int:
         """See Enrolments."""

@@ -15,8 +15,8 @@ from speakerd_server.processes.link import Link, LinkLost
 
 _log = logging.getLogger(__name__)
 
-READS_OF_SPEAKERS = ("voiceprint", "state", "enrolled", "count", "search", "speaker", "speakers")
-READS = (*READS_OF_SPEAKERS, "group", "groups")
+READS_OF_SPEAKERS = ("voiceprint", "state", "is_anyone", "count", "search", "speaker", "speakers")
+READS = (*READS_OF_SPEAKERS, "group", "groups", "check_group")
 CHANGES_OF_SPEAKERS = ("enrol", "update", "delete", "opt_out", "allow", "used")
 CHANGES_OF_GROUPS = ("create_group", "update_group", "delete_group")
 CHANGES = CHANGES_OF_SPEAKERS + CHANGES_OF_GROUPS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import threading
 import time
 from collections import OrderedDict
@@ -113,6 +114,7 @@ class VoiceprintIndex:
     def __init__(self, domains: Iterable[str], clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._expiring: list[tuple[float, str, str]] = []
+        self._queued: dict[tuple[str, str], float] = {}
         self._known: dict[str, dict[str, Voiceprint | SpeakerState]] = {
             name: {} for name in domains
         }
@@ -124,16 +126,16 @@ class VoiceprintIndex:
         """Give the number of speakers in all domains."""
         return sum(len(known) for known in self._known.values())
 
-    def enrolled(self, domain: str, model: ModelIdentity, group: str | None = None) -> int:
-        """Give the number of voiceprints of this model in a domain, or a group of it.
+    def is_anyone(self, domain: str, model: ModelIdentity, group: str | None = None) -> bool:
+        """Tell whether a domain, or a group of it, has a voiceprint of this model.
 
         Raises GroupUnknown.
         """
         self._drop_expired()
         if group is None:
-            return len(self.shelves.get((domain, model), ()))
+            return (domain, model) in self.shelves
         held = (self.held(domain, one) for one in self.groups.known(domain, group))
-        return sum(one is not None and one.model == model for one in held)
+        return any(one is not None and one.model == model for one in held)
 
     def check_alike(self, domain: str, speaker_id: str, recordings: Iterable[NewRecording]) -> None:
         """Raise ModelMismatch or ValueError unless all recordings can be in one voiceprint."""
@@ -160,9 +162,7 @@ class VoiceprintIndex:
                 if key not in self.shelves:
                     self.shelves[key] = Shelf(voiceprint.vector.size)
                 self.shelves[key].put(speaker_id, voiceprint.vector)
-                if voiceprint.expires_unix_s is not None:
-                    entry = (voiceprint.expires_unix_s, domain, speaker_id)
-                    heapq.heappush(self._expiring, entry)
+                self._queue(domain, voiceprint)
 
     def opt_out(self, domain: str, speaker_id: str) -> None:
         """Make a speaker known as OPTED_OUT, without a voiceprint and in no group."""
@@ -185,18 +185,28 @@ class VoiceprintIndex:
         if not shelf:
             del self.shelves[domain, voiceprint.model]
 
+    def _queue(self, domain: str, voiceprint: Voiceprint) -> None:
+        """Remember when to look at a voiceprint; a later moment than the one kept can wait."""
+        key, expires = (domain, voiceprint.speaker_id), voiceprint.expires_unix_s
+        if expires is not None and expires < self._queued.get(key, math.inf):
+            self._queued[key] = expires
+            heapq.heappush(self._expiring, (expires, *key))
+
     def _drop_expired(self) -> None:
         now = self._clock()
         if not self._expiring or self._expiring[0][0] > now:
             return
         with self._shelves_lock:
             while self._expiring and self._expiring[0][0] <= now:
-                _, domain, speaker_id = heapq.heappop(self._expiring)
+                when, domain, speaker_id = heapq.heappop(self._expiring)
+                if self._queued.get((domain, speaker_id)) == when:
+                    del self._queued[domain, speaker_id]
                 held = self.held(domain, speaker_id)
-                # Enrolled or used since then, it has another entry further on.
                 if held is not None and held.is_expired(now):
                     self._known[domain][speaker_id] = SpeakerState.EXPIRED
                     self._take_off(domain, held)
+                elif held is not None:  # enrolled or used since then
+                    self._queue(domain, held)
 
     def state(self, domain: str, speaker_id: str) -> SpeakerState | None:
         """Give where a speaker stands; None: unknown."""

@@ -17,6 +17,11 @@ _GROUPS = (
     " LEFT JOIN members AS m ON m.speaker_group = g.key"
     " LEFT JOIN speakers AS s ON s.key = m.speaker ORDER BY g.domain, g.name, s.speaker_id"
 )
+_LISTED = (
+    "SELECT domain, name, (SELECT count(*) FROM members WHERE speaker_group = key),"
+    " created_unix_s, updated_unix_s FROM speaker_groups WHERE domain = ? AND name > ?"
+    " ORDER BY name LIMIT ?"
+)
 _KEY = "(SELECT key FROM speaker_groups WHERE domain = ? AND name = ?)"
 _SPEAKER = "(SELECT key FROM speakers WHERE domain = ? AND speaker_id = ?)"
 
@@ -42,9 +47,16 @@ class GroupRecord:
         return found[0] if found else None
 
     def groups(self, domain: str, after: str, limit: int) -> list[Group]:
-        """Give at most `limit` groups with a name beyond `after`, in code point order."""
-        which = "WHERE domain = ? AND name > ? ORDER BY name LIMIT ?"
-        return self._groups(which, (domain, after, limit))
+        """Give at most `limit` groups with a name beyond `after`, in code point order.
+
+        Their members are counted and not named.
+        """
+        with naming(self._path):
+            rows = self._connection.execute(_LISTED, (domain, after, limit)).fetchall()
+        return [
+            Group(domain, name, count, (), created_unix_s, updated_unix_s)
+            for domain, name, count, created_unix_s, updated_unix_s in rows
+        ]
 
     def _groups(self, which: str, values: tuple[object, ...]) -> list[Group]:
         with naming(self._path):
@@ -53,7 +65,7 @@ class GroupRecord:
         for head, members in itertools.groupby(rows, lambda row: row[:4]):
             domain, name, created_unix_s, updated_unix_s = head
             ids = tuple(row[4] for row in members if row[4] is not None)
-            found.append(Group(domain, name, ids, created_unix_s, updated_unix_s))
+            found.append(Group(domain, name, len(ids), ids, created_unix_s, updated_unix_s))
         return found
 
     def create(self, domain: str, name: str) -> None:

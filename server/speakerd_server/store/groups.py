@@ -14,6 +14,7 @@ from speakerd_server.errors import (
     StoreCorrupt,
     TooManyGroups,
     TooManyMembers,
+    TooManyMemberships,
 )
 from speakerd_server.store.faiss_index import VoiceprintIndex
 from speakerd_server.store.group_record import GroupRecord
@@ -26,12 +27,14 @@ MAXIMUM_GROUPS = 100_000
 """Of one domain: every household may be a group."""
 MAXIMUM_MEMBERS = 10_000
 """Of one group: beyond, the whole domain is what is meant."""
+MAXIMUM_MEMBERSHIPS = 100
+"""Of one speaker."""
 
 
 class Joining:
     """One speaker who becomes a member of a group beside another change of the store.
 
-    Raises GroupUnknown and TooManyMembers at once.
+    Raises GroupUnknown, TooManyMembers and TooManyMemberships at once.
 
     Args:
         groups: In memory.
@@ -47,6 +50,8 @@ class Joining:
         self._members = before | {speaker_id}
         if group is not None and len(self._members) > max(MAXIMUM_MEMBERS, len(before)):
             raise TooManyMembers(group, MAXIMUM_MEMBERS)
+        if self._members != before:
+            check_memberships(groups, domain, speaker_id)
 
     def record(self, record: GroupRecord) -> None:
         """Write it, inside the transaction of the other change."""
@@ -57,6 +62,12 @@ class Joining:
         """Make it known, once it is on disk."""
         if self._group is not None:
             self._groups.put(self._domain, self._group, self._members)
+
+
+def check_memberships(groups: Groups, domain: str, speaker_id: str) -> None:
+    """Raise TooManyMemberships where a speaker can join no further group."""
+    if len(groups.of(domain, speaker_id)) >= MAXIMUM_MEMBERSHIPS:
+        raise TooManyMemberships(speaker_id, MAXIMUM_MEMBERSHIPS)
 
 
 class GroupAdministration:
@@ -94,13 +105,15 @@ class GroupAdministration:
         """Add speakers to a group and remove members; all of it or nothing.
 
         Who is in it already, or is none of it, stays so; who is named on both sides is removed.
-        Raises GroupUnknown, SpeakerUnknown and SpeakerOptedOut for who is added, TooManyMembers.
+        Raises GroupUnknown, TooManyMembers, and for who is added SpeakerUnknown, SpeakerOptedOut
+        and TooManyMemberships.
         """
         with self._lock:
             before = self._index.groups.known(domain, name).speaker_ids
             after = (before | frozenset(added)) - frozenset(removed)
             for speaker_id in sorted(after - before):
                 self._check_speaker(domain, speaker_id)
+                check_memberships(self._index.groups, domain, speaker_id)
             if len(after) > max(MAXIMUM_MEMBERS, len(before)):
                 raise TooManyMembers(name, MAXIMUM_MEMBERS)
             with self._record.transaction():

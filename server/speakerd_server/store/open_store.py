@@ -92,10 +92,14 @@ class OpenStore:
         """Give the number of speakers in the domains of the settings."""
         return self.index.count()
 
-    def enrolled(self, domain: str, model: ModelIdentity, group: str | None = None) -> int:
-        """Give the number of voiceprints that a search would compare; raises GroupUnknown."""
+    def is_anyone(self, domain: str, model: ModelIdentity, group: str | None = None) -> bool:
+        """Tell whether a search would compare with anyone; raises GroupUnknown."""
         self._check_domain(domain)
-        return self.index.enrolled(domain, model, group)
+        return self.index.is_anyone(domain, model, group)
+
+    def check_group(self, domain: str, group: str) -> None:
+        """Raise GroupUnknown unless the domain has this group."""
+        self.index.groups.known(domain, group)
 
     def voiceprint(self, domain: str, speaker_id: str, model: ModelIdentity) -> Voiceprint | None:
         """Give a speaker's voiceprint; None: there is none. Raises ModelMismatch."""

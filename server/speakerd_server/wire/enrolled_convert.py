@@ -56,6 +56,7 @@ def group(value: Group) -> enrollment_pb2.Group:
         name=value.name,
         domain=value.domain,
         speaker_ids=value.speaker_ids,
+        member_count=value.member_count,
         create_time=timestamp(value.created_unix_s),
         update_time=timestamp(value.updated_unix_s),
     )

@@ -1021,13 +1021,16 @@ class Group(_message.Message):
     SPEAKER_IDS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    MEMBER_COUNT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """1 to 64 letters, digits, '.', '_' and '-'; the first a letter or digit (GROUP_NAME_INVALID)."""
     domain: _builtins.str
     """Where the group belongs."""
+    member_count: _builtins.int
+    """How many members it has."""
     @_builtins.property
     def speaker_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """By speaker id, in code point order; at most 10 000."""
+        """By speaker id, in code point order; at most 10 000. Empty in ListGroups."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -1045,10 +1048,11 @@ class Group(_message.Message):
         speaker_ids: _abc.Iterable[_builtins.str] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        member_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "domain", b"domain", "name", b"name", "speaker_ids", b"speaker_ids", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "domain", b"domain", "member_count", b"member_count", "name", b"name", "speaker_ids", b"speaker_ids", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -202,7 +202,7 @@ class EnrollmentServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListGroups(self, request, context):
-        """Lists the groups of a domain by name, page by page.
+        """Lists the groups of a domain by name, page by page, without their members.
         Ends with INVALID_ARGUMENT, NOT_FOUND (unknown domain), UNAVAILABLE, DATA_LOSS or INTERNAL.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -89,7 +89,7 @@ class EnrollmentServiceStub:
     Ends with INVALID_ARGUMENT, NOT_FOUND, UNAVAILABLE, DATA_LOSS or INTERNAL.
     """
     ListGroups: _grpc.UnaryUnaryMultiCallable[_enrollment_pb2.ListGroupsRequest, _enrollment_pb2.ListGroupsResponse]
-    """Lists the groups of a domain by name, page by page.
+    """Lists the groups of a domain by name, page by page, without their members.
     Ends with INVALID_ARGUMENT, NOT_FOUND (unknown domain), UNAVAILABLE, DATA_LOSS or INTERNAL.
     """
     UpdateGroup: _grpc.UnaryUnaryMultiCallable[_enrollment_pb2.UpdateGroupRequest, _enrollment_pb2.UpdateGroupResponse]
@@ -164,7 +164,7 @@ class EnrollmentServiceAsyncStub(EnrollmentServiceStub):
     Ends with INVALID_ARGUMENT, NOT_FOUND, UNAVAILABLE, DATA_LOSS or INTERNAL.
     """
     ListGroups: _aio.UnaryUnaryMultiCallable[_enrollment_pb2.ListGroupsRequest, _enrollment_pb2.ListGroupsResponse]  # type: ignore[assignment]
-    """Lists the groups of a domain by name, page by page.
+    """Lists the groups of a domain by name, page by page, without their members.
     Ends with INVALID_ARGUMENT, NOT_FOUND (unknown domain), UNAVAILABLE, DATA_LOSS or INTERNAL.
     """
     UpdateGroup: _aio.UnaryUnaryMultiCallable[_enrollment_pb2.UpdateGroupRequest, _enrollment_pb2.UpdateGroupResponse]  # type: ignore[assignment]
@@ -302,7 +302,7 @@ class EnrollmentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _enrollment_pb2.ListGroupsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_enrollment_pb2.ListGroupsResponse, _abc.Awaitable[_enrollment_pb2.ListGroupsResponse]]:
-        """Lists the groups of a domain by name, page by page.
+        """Lists the groups of a domain by name, page by page, without their members.
         Ends with INVALID_ARGUMENT, NOT_FOUND (unknown domain), UNAVAILABLE, DATA_LOSS or INTERNAL.
         """
 
