@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from speakerd_server.values import ModelIdentity, ScoreScale
+from speakerd_server.values import Band, Float32, ModelIdentity, ScoreScale
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +103,13 @@ class BandThresholds:
 
 
 BAND_PAIRS = ("wide-wide", "wide-narrow", "narrow-narrow")
+DEFAULT_PROFILE = "default"
+"""Profile for bands that have none of their own."""
+
+
+def channel_pair(first: Band | None, second: Band | None) -> str:
+    """Give the one of BAND_PAIRS that two sides are; a band that is not known counts as wide."""
+    return BAND_PAIRS[(first, second).count(Band.NARROW)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +150,48 @@ class SequentialBoundaries:
 
 
 @dataclass(frozen=True, slots=True)
+class ScaleThresholds:
+    """Default thresholds on a scale whose scores mean the same whatever the bands are."""
+
+    scale: ScoreScale
+    """ASNORM or LLR."""
+    accept_at: float
+    """ACCEPT at this score or above."""
+    reject_below: float
+    """REJECT below this score; at most accept_at."""
+    trials: str
+    """What they were chosen on."""
+
+
+@dataclass(frozen=True, slots=True)
+class CohortDescription:
+    """What a card says of the impostors that scores are normalised by."""
+
+    file: str
+    """Name of the file in the bundle's folder."""
+    sha256: str
+    """Of the file, in hexadecimal."""
+    speakers: int
+    """Embeddings for each band, one of each person."""
+    top_n: int
+    """How many of the most alike a score is normalised by, 2 to speakers."""
+    origin: str
+    """Whose speech it was made from, with its licence."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cohort:
+    """Embeddings of people who are nobody's claim, over a microphone and over a line."""
+
+    wide: Float32
+    """float32[n, dim], each of length 1."""
+    narrow: Float32
+    """float32[n, dim], each of length 1: the same people over a telephone line, or others."""
+    top_n: int
+    """How many of the most alike a score is normalised by, 2 to n."""
+
+
+@dataclass(frozen=True, slots=True)
 class Calibration:
     """What scores of a model mean."""
 
@@ -165,6 +214,13 @@ class Calibration:
     """At most one for each pair; the others have accept_at and reject_below."""
     sequential: tuple[SequentialBoundaries, ...] = ()
     """At most one for each profile and pair of error rates."""
+    scales: tuple[ScaleThresholds, ...] = ()
+    """At most one for each scale."""
+
+    def llr_for(self, pair: str) -> LlrCalibration | None:
+        """Give the profile for one of BAND_PAIRS, or else "default"; None: there is neither."""
+        by_name = {one.profile: one for one in self.llr}
+        return by_name.get(pair, by_name.get(DEFAULT_PROFILE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +249,19 @@ class Card:
     """What identity.front_end is the fingerprint of."""
     calibration: Calibration
     """What its scores mean."""
+    cohort: CohortDescription | None = None
+    """Whom its scores can be normalised by; None: nobody."""
+
+    @property
+    def scales(self) -> tuple[ScoreScale, ...]:
+        """Every scale that it gives scores on, whatever the bands are."""
+        found = [ScoreScale.COSINE, ScoreScale.SIMILARITY]
+        if self.cohort is not None:
+            found.append(ScoreScale.ASNORM)
+        maps = [self.calibration.llr_for(pair) for pair in BAND_PAIRS]
+        if all(one is not None and one.scale in found for one in maps):
+            found.append(ScoreScale.LLR)
+        return tuple(found)
 
     @property
     def accept_at(self) -> float | None:
@@ -213,3 +282,5 @@ class Bundle:
     """What the bundle says of itself."""
     onnx_path: Path
     """File whose SHA-256 is the card's."""
+    cohort: Cohort | None = field(default=None, compare=False)
+    """What card.cohort describes."""

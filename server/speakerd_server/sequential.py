@@ -11,13 +11,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from speakerd_server.cards import BAND_PAIRS, Card, SequentialBoundaries
+from speakerd_server.cards import BAND_PAIRS, DEFAULT_PROFILE, Card, SequentialBoundaries
 from speakerd_server.errors import PolicyInvalid, SequentialUnavailable
 from speakerd_server.values import Decision, Policy, ScoreScale, Thresholds
 
 CLOSE = 1e-9
 """Error rates that differ by less are the same."""
-DEFAULT_PROFILE = "default"
 PROFILES = (DEFAULT_PROFILE, *BAND_PAIRS)
 """The bands of enrolment and call; DEFAULT_PROFILE: any, where no other fits."""
 

@@ -33,7 +33,8 @@ def test_a_copy_has_the_other_front_end_and_says_so(tmp_path: Path) -> None:
 def test_there_and_back_again_gives_the_shipped_file(tmp_path: Path) -> None:
     there = with_front_end(shipped_bundle(), "wespeaker", tmp_path / "there")
     back = with_front_end(there, "3dspeaker", tmp_path / "back")
-    assert load_bundle(back).card == load_bundle(shipped_bundle()).card
+    # Embeddings of another front end are others: a cohort is not carried over.
+    assert load_bundle(back).card == replace(load_bundle(shipped_bundle()).card, cohort=None)
 
 
 def test_a_mel_bank_that_is_not_the_family_s_is_left_alone(tmp_path: Path) -> None:

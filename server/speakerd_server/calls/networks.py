@@ -74,6 +74,7 @@ def _network_bundle(bundle: Bundle) -> Bundle:
         front_end=replace(bundle.card.front_end, family=_FAMILY),
         sha256=hashlib.sha256(content).hexdigest(),
         origin=f"the network of {identity.name}/{identity.version}: {bundle.card.origin}",
+        cohort=None,
     )
     return Bundle(card, path)
 

@@ -1,10 +1,11 @@
-"""`speakerd model`: list, show, export, import, quantize, build-engine, triton-repo."""
+"""`speakerd model`: list, show, export, import, quantize, cohort, build-engine, triton-repo."""
 
 from __future__ import annotations
 
 import click
 
 from speakerd_server.cli.model_build_engine import build_engine
+from speakerd_server.cli.model_cohort import cohort
 from speakerd_server.cli.model_export import export
 from speakerd_server.cli.model_import import import_network
 from speakerd_server.cli.model_quantize import quantize
@@ -18,6 +19,7 @@ def model() -> None:
 
 
 model.add_command(build_engine)
+model.add_command(cohort)
 model.add_command(export)
 model.add_command(import_network)
 model.add_command(quantize)

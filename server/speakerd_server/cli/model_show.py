@@ -101,10 +101,12 @@ def _line(row: Listed) -> dict[str, Any]:
 def _document(shown: Shown) -> dict[str, Any]:
     from speakerd_server.models.boundaries import boundaries_table
     from speakerd_server.models.card import llr_table
+    from speakerd_server.models.scale_tables import cohort_table, scales_table
 
     card = shown.card
     calibration = asdict(card.calibration)
     calibration["llr"] = [llr_table(row) for row in card.calibration.llr]
+    calibration["scales"] = scales_table(card.calibration.scales)
     calibration["sequential"] = [boundaries_table(row) for row in card.calibration.sequential]
     return _line(shown.listed) | {
         "sample_rate_hz": card.sample_rate_hz,
@@ -120,6 +122,8 @@ def _document(shown: Shown) -> dict[str, Any]:
         "parameters": shown.parameters,
         "front_end": asdict(card.front_end) | {"fingerprint": card.identity.front_end},
         "calibration": {"scale": "cosine"} | calibration,
+        "cohort": cohort_table(card.cohort) if card.cohort else None,
+        "scales": [scale.value for scale in card.scales],
     }
 
 
@@ -152,6 +156,7 @@ def _tell(shown: Shown) -> None:
 
 def _tell_calibration(card: Card) -> None:
     from speakerd_server.models.card import llr_table
+    from speakerd_server.models.scale_tables import scales_table
 
     calibration = card.calibration
     click.echo("\ncalibration, on the cosine scale")
@@ -172,6 +177,13 @@ def _tell_calibration(card: Card) -> None:
         # The sentence of any length comes last.
         keys = [*(key for key in known if key != "trials"), "trials"]
         _table_of("  ", keys, [{key: row.get(key, "-") for key in keys} for row in rows])
+    if calibration.scales:
+        click.echo("\nthresholds of other scales, whatever the bands")
+        rows = scales_table(calibration.scales)
+        _table_of("  ", list(rows[0]), rows)
+    if card.cohort is not None:
+        click.echo("\ncohort that asnorm is measured by")
+        _table("  ", [(key, _number(value)) for key, value in asdict(card.cohort).items()])
     if calibration.sequential:
         click.echo("\nboundaries for sequential decisions, on the cosine scale")
         rows = [_sequential_row(one) for one in calibration.sequential]

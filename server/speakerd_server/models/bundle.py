@@ -11,6 +11,7 @@ from pathlib import Path
 from speakerd_server.cards import Bundle, Card
 from speakerd_server.errors import ModelDamaged, ModelUnusable, OutputUnusable
 from speakerd_server.models.card import CARD_NAME, card_text, read_card
+from speakerd_server.models.cohort import read_cohort
 
 ONNX_NAME = "model.onnx"
 
@@ -18,13 +19,14 @@ _SHIPPED = Path(__file__).parent / "shipped"
 
 
 def load_bundle(folder: Path) -> Bundle:
-    """Read a bundle's card and check its ONNX file against it.
+    """Read a bundle's card and its cohort, if it has one; check its files against the card.
 
     Raises:
         ModelUnusable: A file is missing or the card is not as it must be.
-        ModelDamaged: The ONNX file is not the one that the card describes.
+        ModelDamaged: The ONNX file, or that of the cohort, is not the one that the card describes.
     """
-    bundle = Bundle(read_card(folder), folder / ONNX_NAME)
+    card = read_card(folder)
+    bundle = Bundle(card, folder / ONNX_NAME, read_cohort(folder, card))
     verify(bundle)
     return bundle
 
@@ -44,21 +46,29 @@ def verify(bundle: Bundle) -> None:
         raise ModelDamaged(path, digest, bundle.card.sha256)
 
 
-def write_bundle(folder: Path, card: Card, onnx: bytes) -> Path:
+def write_bundle(folder: Path, card: Card, onnx: bytes, cohort: bytes | None = None) -> Path:
     """Write a bundle, each file whole or not at all, and give its folder.
 
     Args:
         folder: Made if it does not exist.
-        card: Its sha256 is set to that of `onnx`.
+        card: Its sha256 is set to that of `onnx`; without `cohort` it names none.
         onnx: The ONNX file.
+        cohort: The file that card.cohort describes. Another network than that which made it gives
+            other embeddings, so that a bundle made from another one has none.
 
     Raises:
         OutputUnusable: The folder cannot be made or written.
     """
     stated = replace(card, sha256=hashlib.sha256(onnx).hexdigest())
+    files = {ONNX_NAME: onnx}
+    if cohort is None or stated.cohort is None:
+        stated = replace(stated, cohort=None)
+    else:
+        files[stated.cohort.file] = cohort
+    files[CARD_NAME] = card_text(stated).encode()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, content in ((ONNX_NAME, onnx), (CARD_NAME, card_text(stated).encode())):
+        for name, content in files.items():
             write_whole(folder / name, content)
     except OSError as error:
         raise OutputUnusable(folder, error.strerror or str(error)) from error

@@ -25,6 +25,12 @@ from speakerd_server.models.boundaries import boundaries_table, read_boundaries_
 from speakerd_server.models.card_tables import CARD_NAME as CARD_NAME
 from speakerd_server.models.card_tables import Keys, check_keys, exact
 from speakerd_server.models.front_end import DESCRIBED, FAMILIES, fingerprint, wrong_in
+from speakerd_server.models.scale_tables import (
+    cohort_table,
+    read_cohort_table,
+    read_scales_table,
+    scales_table,
+)
 from speakerd_server.values import ModelIdentity, ScoreScale
 
 _CARD_KEYS: Keys = {
@@ -41,6 +47,7 @@ _CARD_KEYS: Keys = {
     "front_end": dict,
     "calibration": dict,
 }
+_OPTIONAL_KEYS: Keys = {"cohort": dict}
 _FRONT_END_KEYS: Keys = {"family": str, "fingerprint": str}
 _DESCRIBED_KEYS: Keys = {
     "sample_scale": float,
@@ -54,7 +61,13 @@ _DESCRIBED_KEYS: Keys = {
 _CALIBRATION_KEYS: Keys = {"scale": str, "trials": str}
 _THRESHOLD_KEYS: Keys = {"accept_at": float, "reject_below": float}
 _VOICE_KEYS: Keys = {"several_below": float, "handover_below": float}
-_LIST_KEYS: Keys = {"measured": list, "llr": list, "bands": list, "sequential": list}
+_LIST_KEYS: Keys = {
+    "measured": list,
+    "llr": list,
+    "bands": list,
+    "sequential": list,
+    "scales": list,
+}
 _BAND_KEYS: Keys = {"pair": str, "accept_at": float, "reject_below": float, "trials": str}
 _MEASURED_KEYS: Keys = {
     "speech": str,
@@ -93,13 +106,15 @@ def read_card(folder: Path) -> Card:
         raise ModelUnusable(folder, f"{CARD_NAME} cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
         raise ModelUnusable(folder, f"{CARD_NAME} is no TOML ({error})") from error
-    check_keys(folder, "", table, _CARD_KEYS)
+    check_keys(folder, "", table, _CARD_KEYS, _OPTIONAL_KEYS)
     named = table.pop("front_end")
     front_end = _front_end(folder, named)
+    cohort = table.pop("cohort", None)
     card = Card(
         identity=ModelIdentity(table.pop("name"), table.pop("version"), named["fingerprint"]),
         front_end=front_end,
         calibration=_calibration(folder, table.pop("calibration")),
+        cohort=None if cohort is None else read_cohort_table(folder, cohort),
         **table,
     )
     positive = (card.sample_rate_hz, card.dim, card.samples_per_chunk, card.min_frames)
@@ -122,7 +137,8 @@ def card_text(card: Card) -> str:
     table |= {
         field.name: getattr(card, field.name) for field in fields(card) if field.name in _CARD_KEYS
     }
-    return tomli_w.dumps(table | {"front_end": front_end, "calibration": _calibration_table(card)})
+    table |= {"front_end": front_end, "calibration": _calibration_table(card)}
+    return tomli_w.dumps(table | ({"cohort": cohort_table(card.cohort)} if card.cohort else {}))
 
 
 def _calibration_table(card: Card) -> dict[str, Any]:
@@ -133,15 +149,14 @@ def _calibration_table(card: Card) -> dict[str, Any]:
     for key in _VOICE_KEYS:
         if (cosine := getattr(calibration, key)) is not None:
             table[key] = cosine
-    if calibration.bands:
-        table["bands"] = [exact(_BAND_KEYS, asdict(row)) for row in calibration.bands]
-    if calibration.measured:
-        table["measured"] = [exact(_MEASURED_KEYS, asdict(row)) for row in calibration.measured]
-    if calibration.llr:
-        table["llr"] = [llr_table(llr) for llr in calibration.llr]
-    if calibration.sequential:
-        table["sequential"] = [boundaries_table(one) for one in calibration.sequential]
-    return table
+    lists = {
+        "bands": [exact(_BAND_KEYS, asdict(row)) for row in calibration.bands],
+        "measured": [exact(_MEASURED_KEYS, asdict(row)) for row in calibration.measured],
+        "llr": [llr_table(llr) for llr in calibration.llr],
+        "scales": scales_table(calibration.scales),
+        "sequential": [boundaries_table(one) for one in calibration.sequential],
+    }
+    return table | {key: rows for key, rows in lists.items() if rows}
 
 
 def llr_table(llr: LlrCalibration) -> dict[str, Any]:
@@ -235,6 +250,7 @@ def _calibration(folder: Path, table: object) -> Calibration:
         **voices,
         bands=_bands(folder, values.get("bands", [])),
         sequential=_sequential(folder, values.get("sequential", [])),
+        scales=read_scales_table(folder, values.get("scales", [])),
     )
 
 

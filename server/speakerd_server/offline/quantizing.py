@@ -98,9 +98,9 @@ class Quantized:
             )
         return ""
 
-    def write(self, folder: Path) -> Bundle:
+    def write(self, folder: Path, cohort: bytes | None = None) -> Bundle:
         """Write the bundle, with the source's licence. Raises OutputUnusable."""
-        write_bundle(folder, self.card, self.content)
+        write_bundle(folder, self.card, self.content, cohort)
         licence = self.source.onnx_path.with_name(LICENCE_NAME)
         if licence.is_file():
             (folder / LICENCE_NAME).write_bytes(licence.read_bytes())
