@@ -87,7 +87,6 @@ def test_what_makes_no_sense_is_refused_in_one_line(
         ["--target-frr", 0.1],
         ["--rounds", 3],
         ["--all-audio"],
-        ["--over-telephone", "both"],
         ["--boundaries-output", "b.toml"],
     ],
 )

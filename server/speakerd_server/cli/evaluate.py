@@ -43,6 +43,12 @@ _FILE = click.Path(path_type=Path)
 @click.option("--wav-root", type=_FILE, help="Folder of relative paths in --wav-scp.")
 @reading_options
 @click.option("--samples-per-chunk", type=int, help="Window; -1: one. [default: the model's]")
+@click.option(
+    "--over-telephone",
+    type=click.Choice(["calls", "both"]),
+    help="Send the tested side, or the enrolled one too, over a simulated line: mu-law at 8 kHz;"
+    " names the profile wide-narrow or narrow-narrow.",
+)
 @click.option("--threads", type=int, help="Recordings worked on at once. [default: 1]")
 @model_option
 @click.option("--mean-scp", type=_FILE, help="Embeddings whose mean is taken off all others.")
@@ -125,6 +131,7 @@ def _evaluate(wanted: Wanted, further: Further) -> tuple[list[Shown], Card | Non
     from speakerd_server.evaluation.evaluating import evaluate_list
     from speakerd_server.evaluation.material import gather
     from speakerd_server.evaluation.measured import measure
+    from speakerd_server.evaluation.over_telephone import as_heard
     from speakerd_server.evaluation.speakers import speakers_of
     from speakerd_server.evaluation.trials import read_trials
 
@@ -139,8 +146,7 @@ def _evaluate(wanted: Wanted, further: Further) -> tuple[list[Shown], Card | Non
     shown = []
     for trials, persons in zip(lists, speakers, strict=True):
         results = evaluate_list(
-            trials,
-            persons,
+            *as_heard(trials, persons, wanted.over_telephone),
             material.embeddings,
             mean=material.mean,
             cohort=material.cohort,
@@ -154,7 +160,7 @@ def _evaluate(wanted: Wanted, further: Further) -> tuple[list[Shown], Card | Non
                 wanted.applications,
                 draws=wanted.bootstrap,
                 seed=wanted.seed,
-                calibration=further.choose(calibrations, one),
+                calibration=further.choose(calibrations, one, wanted.over_telephone),
             )
             rows.append((one, measured))
         shown.append(Shown(trials, rows))

@@ -42,7 +42,9 @@ _OPTIONS = (
     click.option(
         "--profile-name",
         metavar="NAME",
-        help="Channel type of the calibration or the boundaries. [default: default]",
+        help="Channel type of the calibration or the boundaries; scores use wide-wide, wide-narrow,"
+        " narrow-narrow by the bands of both sides, and default where there is none for them."
+        " [default: default, or by --over-telephone]",
     ),
     click.option(
         "--fitted-on",

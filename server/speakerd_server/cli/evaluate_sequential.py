@@ -40,11 +40,6 @@ _OPTIONS = (
     ),
     click.option("--all-audio", is_flag=True, help="Hear everything, not speech alone."),
     click.option(
-        "--over-telephone",
-        type=click.Choice(["calls", "both"]),
-        help="Send calls, or enrolments too, over a simulated line: mu-law at 8 kHz.",
-    ),
-    click.option(
         "--boundaries-output", type=_FILE, help="Write the boundaries to this file (TOML)."
     ),
 )

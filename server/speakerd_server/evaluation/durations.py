@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from speakerd_server.errors import AudioFileUnusable, AudioWithoutVoice, InvalidInput
 from speakerd_server.evaluation.embeddings import Embeddings
 from speakerd_server.evaluation.trials import Trials, check_known
+from speakerd_server.offline.cohort import over_line
 from speakerd_server.offline.embedding import Extractor
 from speakerd_server.offline.lists import Listed, read_wav_scp
 from speakerd_server.offline.recordings import Reading, read_recording
@@ -53,6 +54,7 @@ def embed_recordings(
     reading: Reading | None = None,
     threads: int = 1,
     told: Callable[[int], None] = lambda _: None,
+    over_telephone: bool = False,
 ) -> Mapping[str, Embeddings]:
     """Embed the middle of each recording at each length, and the whole of it.
 
@@ -64,6 +66,7 @@ def embed_recordings(
         reading: Channel and raw format; None: one channel, and no raw files.
         threads: Recordings worked on at once.
         told: Called with 1 for each recording done.
+        over_telephone: Send each whole recording over a simulated line first.
 
     Returns:
         By length of speech, such as "2 s", in the order given, then "whole". Recordings shorter
@@ -84,6 +87,8 @@ def embed_recordings(
             raw=how.raw,
             raw_channels=how.raw_channels,
         )
+        if over_telephone:
+            samples = over_line(samples, rate_hz)
         try:
             cuts = [_embed_cut(extractor, middle(samples, length)) for length in lengths]
             return len(samples) / rate_hz, [*cuts, extractor.embed(samples)]

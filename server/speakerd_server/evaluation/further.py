@@ -7,13 +7,14 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from speakerd_server.cards import Card, LlrCalibration
+from speakerd_server.cards import DEFAULT_PROFILE, Card, LlrCalibration
 from speakerd_server.errors import OptionInvalid, ProfileUnusable, TooFewTrials
 from speakerd_server.evaluation.calibrate import Fitted, fit
 from speakerd_server.evaluation.durations import WHOLE
 from speakerd_server.evaluation.evaluated import Evaluated
 from speakerd_server.evaluation.evaluating import calibration_for
 from speakerd_server.evaluation.measured import Measured
+from speakerd_server.evaluation.over_telephone import BY_TELEPHONE
 from speakerd_server.evaluation.report import labels, write_report
 from speakerd_server.evaluation.report_tables import Shown
 from speakerd_server.evaluation.score_files import make_folder
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 LEAST_DRAWS = 100
 """Of the bootstrap, for intervals of what is fitted or suggested."""
-DEFAULT_PROFILE = "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +135,19 @@ class Further:
             raise OptionInvalid("--profile-name", problem)
 
     def choose(
-        self, calibrations: Sequence[LlrCalibration], one: Evaluated
+        self, calibrations: Sequence[LlrCalibration], one: Evaluated, over_telephone: str | None
     ) -> LlrCalibration | None:
-        """Give the calibration of these scores, or None where there is none."""
-        name = calibrations[0].profile if self.profile else self.profile_name or DEFAULT_PROFILE
-        return calibration_for(calibrations, one, name)
+        """Give the calibration of these scores, or None where there is none.
+
+        That of the file or the name given, or else that of the bands that are simulated, or else
+        the one for any.
+        """
+        if self.profile:
+            return calibration_for(calibrations, one, calibrations[0].profile)
+        if self.profile_name is not None:
+            return calibration_for(calibrations, one, self.profile_name)
+        meant = calibration_for(calibrations, one, BY_TELEPHONE[over_telephone])
+        return meant or calibration_for(calibrations, one, DEFAULT_PROFILE)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -236,7 +244,7 @@ def _fitted(further: Further, wanted: Wanted, results: Sequence[Evaluated]) -> F
     return fit(
         these,
         trials=further.fitted_on or f"{lists} ({speech})",
-        profile=further.profile_name or DEFAULT_PROFILE,
+        profile=further.profile_name or BY_TELEPHONE[wanted.over_telephone],
         with_durations=further.with_durations,
         draws=wanted.bootstrap,
         seed=wanted.seed,

@@ -17,6 +17,7 @@ from speakerd_server.evaluation.embeddings import (
     read_embeddings,
 )
 from speakerd_server.evaluation.evaluating import Cohort
+from speakerd_server.evaluation.over_telephone import heard_sides, joined
 from speakerd_server.evaluation.score_files import make_folder
 from speakerd_server.evaluation.trials import Trials
 from speakerd_server.evaluation.wanted import Wanted
@@ -96,13 +97,21 @@ def _embed(
     reading = Reading(channel) if raw is None else raw_reading(raw, channel)
     listed = listed_recordings(wanted.wav_scp, lists, wanted.wav_root)
     extractor = Extractor(bundle, samples_per_chunk=wanted.samples_per_chunk)
-    with progress(len(listed), "embedding") as told:
-        return embed_recordings(
-            extractor,
-            wanted.wav_scp,
-            listed,
-            wanted.durations_s,
-            reading=reading,
-            threads=threads,
-            told=told,
+    sides = heard_sides(listed, lists, wanted.over_telephone)
+    with progress(sum(len(side.listed) for side in sides), "embedding") as told:
+        return joined(
+            [
+                embed_recordings(
+                    extractor,
+                    wanted.wav_scp,
+                    side.listed,
+                    wanted.durations_s,
+                    reading=reading,
+                    threads=threads,
+                    told=told,
+                    over_telephone=side.over_telephone,
+                )
+                for side in sides
+            ],
+            sides,
         )

@@ -9,18 +9,17 @@ from typing import Any
 from speakerd_server.errors import OptionInvalid
 from speakerd_server.evaluation.further import LEAST_DRAWS, check_own_card
 from speakerd_server.evaluation.joined_calls import Dealing
+from speakerd_server.evaluation.over_telephone import BY_TELEPHONE
 from speakerd_server.evaluation.score_files import make_folder
 from speakerd_server.evaluation.wanted import Wanted
 from speakerd_server.models.boundaries import HIGHEST_RATE
-from speakerd_server.sequential import DEFAULT_PROFILE, PROFILES
+from speakerd_server.sequential import PROFILES
 from speakerd_server.windows.arithmetic import WHOLE_SIGNAL
 
 DEFAULT_MAXIMUM_S = 20
 DEFAULT_ENROLL_S = 10.0
 DEFAULT_ROUNDS = 6
-BY_TELEPHONE = {None: DEFAULT_PROFILE, "calls": "wide-narrow", "both": "narrow-narrow"}
-"""What a line is simulated for, and the profile that it usually makes."""
-_SHARED = ("profile_name", "fitted_on", "into_card")
+_SHARED = ("profile_name", "fitted_on", "into_card", "over_telephone")
 """Options that calibrations have too."""
 
 

@@ -60,6 +60,8 @@ class Wanted:
     """Cost of a false accept."""
     durations: str | None = None
     """Seconds, with commas between them."""
+    over_telephone: str | None = None
+    """calls or both: what is sent over a simulated line."""
     bootstrap: int = 1000
     """Draws of speakers; 0: no intervals."""
     seed: int = 0
@@ -114,7 +116,15 @@ class Wanted:
             raise OptionInvalid("--scp", "give either this or --wav-scp")
         if self.mean_scp is not None and self.mean_vec is not None:
             raise OptionInvalid("--mean-scp", "give this or --mean-vec, not both")
-        of_audio = ("wav_root", "channel", "raw", "samples_per_chunk", "threads", "durations")
+        of_audio = (
+            "wav_root",
+            "channel",
+            "raw",
+            "samples_per_chunk",
+            "threads",
+            "durations",
+            "over_telephone",
+        )
         self._check_needs("--wav-scp", self.wav_scp, of_audio)
         self._check_needs("--cohort-scp", self.cohort_scp, ("norm", "top_n"))
         if self.norm == "snorm" and self.top_n is not None:
