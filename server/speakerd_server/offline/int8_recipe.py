@@ -21,11 +21,15 @@ from speakerd_server.models.profile import read_boundaries
 from speakerd_server.models.quantize import PRECISION
 from speakerd_server.models.recipe import (
     BANDS,
-    BOUNDARIES,
     FITTED_ON,
     HANDOVER_BELOW,
+    LEARNT,
+    SCALES,
     SEVERAL_BELOW,
     TRIALS,
+    cohort_of,
+    profiles_of,
+    shipped_cohort,
 )
 from speakerd_server.offline.calibration_speech import find_recordings, read_speech
 from speakerd_server.offline.quantizing import LOWEST_COSINE, make_quantized
@@ -98,7 +102,8 @@ def make_bundle(audio: Path, output: Path) -> Bundle:
     problem = made.problem(LOWEST_COSINE)
     if problem:
         raise GraphRefused(source.onnx_path, problem)
-    return replace(made, card=stated).write(output / NAME / VERSION)
+    cohort = shipped_cohort(NAME).read_bytes()
+    return replace(made, card=stated).write(output / NAME / VERSION, cohort)
 
 
 def card(source: Card) -> Card:
@@ -119,12 +124,14 @@ def card(source: Card) -> Card:
             REJECT_BELOW,
             TRIALS,
             MEASURED,
-            (LLR,),
+            (LLR, *profiles_of(identity)),
             SEVERAL_BELOW,
             HANDOVER_BELOW,
             BANDS,
-            read_boundaries(BOUNDARIES / f"{NAME}.toml", identity),
+            read_boundaries(LEARNT / f"{NAME}.toml", identity),
+            SCALES,
         ),
+        cohort=cohort_of(NAME),
     )
 
 
