@@ -81,7 +81,11 @@ def test_a_minimum_never_accepts_more_and_never_moves_a_score(
     [
         (ScoreScale.COSINE, 2.001),
         (ScoreScale.SIMILARITY, 1.001),
-        *((ScoreScale.COSINE, value) for value in (-0.001, math.nan, math.inf, -math.inf)),
+        *(
+            (scale, value)
+            for scale in (ScoreScale.COSINE, ScoreScale.ASNORM, ScoreScale.LLR)
+            for value in (-0.001, math.nan, math.inf, -math.inf)
+        ),
     ],
 )
 def test_what_is_no_difference_of_scores_is_refused(scale: ScoreScale, value: float) -> None:
@@ -95,3 +99,4 @@ def test_a_margin_that_would_never_be_looked_at_is_refused() -> None:
         check_margin(0.1, ScoreScale.COSINE, searched=False)
     check_margin(0.0, ScoreScale.COSINE, searched=False)
     check_margin(2.0, ScoreScale.COSINE, searched=True)
+    check_margin(1e6, ScoreScale.ASNORM, searched=True)

@@ -129,6 +129,8 @@ def verification(
                 bands=each.bands,
                 accept_at=each.accept_at if each.HasField("accept_at") else None,
                 reject_below=each.reject_below if each.HasField("reject_below") else None,
+                all_scores=tuple(score(one) for one in each.all_scores),
+                profile=each.profile,
             )
             for each in message.scores
         ),

@@ -16,9 +16,9 @@ class ScoreScale(enum.Enum):
     SIMILARITY = "similarity"
     """(cosine + 1) / 2, in [0, 1]."""
     ASNORM = "asnorm"
-    """Cosine normalised against a cohort, in standard deviations."""
+    """Cosine normalised against a cohort, in standard deviations; the model must have one."""
     LLR = "llr"
-    """Calibrated natural-log likelihood ratio."""
+    """Calibrated natural-log likelihood ratio, 0 for even odds; the model must be calibrated."""
     OTHER = "other"
 
 
@@ -49,7 +49,7 @@ class Policy:
     """When a score is enough. What is None in a request takes the value of the model's card."""
 
     scale: ScoreScale | None = None
-    """Of the thresholds and of every score returned."""
+    """Of the thresholds, of `score` in every result and of their order."""
     accept_at: float | None = None
     """ACCEPT at this score or above, on `scale`; needs `scale`."""
     reject_below: float | None = None

@@ -126,6 +126,10 @@ class SpeakerScore:
     """What the score was held against, on `scale`; None without a score."""
     reject_below: float | None = None
     """As accept_at."""
+    all_scores: tuple[Score, ...] = ()
+    """The same comparison on every scale of the model that it has a score on."""
+    profile: str = ""
+    """Calibration behind the llr, by the bands: "wide-narrow", or "default"; empty: none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from speakerd_server.sequential import SequentialDecision, Settled
 from speakerd_server.values import (
@@ -12,6 +12,7 @@ from speakerd_server.values import (
     Decision,
     Handover,
     Policy,
+    ScoreScale,
     SpeakerScore,
     SpeakerState,
     Thresholds,
@@ -31,6 +32,15 @@ class Comparison:
     """None: the domain knows no such speaker."""
     bands: str = ""
     """Of enrolment and call; empty: not known."""
+    scores: Mapping[ScoreScale, float] = field(default_factory=dict)
+    """On every scale that it has a score on; of cosine and similarity `cosine` alone tells."""
+    profile: str = ""
+    """Of the calibration for these bands; empty: there is none."""
+
+    def on(self, scale: ScoreScale) -> float | None:
+        """Give the score on a scale; None: there is none."""
+        alone = None if self.cosine is None else scale.of_cosine(self.cosine)
+        return self.scores.get(scale, alone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +122,14 @@ def _without_speakers(decision: Decision, heard: _Heard) -> Verdict:
 def _score(one: Comparison, heard: _Heard) -> SpeakerScore:
     if one.state is not SpeakerState.ENROLLED:
         return SpeakerScore(one.speaker_id, None, _BY_STATE[one.state])
-    score = None if one.cosine is None else heard.policy.scale.of_cosine(one.cosine)
+    score = one.on(heard.policy.scale)
     held = _held_against(one, heard)
     settled = None if heard.sequential is None else heard.sequential.of(one.speaker_id)
     decided = _judge(score, heard, held) if settled is None else settled.decision
     thresholds = None if score is None else held
-    return SpeakerScore(one.speaker_id, score, decided, one.bands, thresholds)
+    return SpeakerScore(
+        one.speaker_id, score, decided, one.bands, thresholds, one.scores, one.profile
+    )
 
 
 def _held_against(one: Comparison, heard: _Heard) -> Thresholds | None:
@@ -203,6 +215,9 @@ def _why_not_enough_speech(heard: _Heard, one: SpeakerScore) -> str:
     if heard.speech_samples < heard.policy.minimum_speech_samples:
         needed = heard.seconds(heard.policy.minimum_speech_samples)
         return f"{speech} of speech is less than the {needed} that the policy asks for"
+    if one.all_scores:
+        scale = heard.policy.scale.value
+        return f"{one.speaker_id} has no score on the scale {scale}, after {speech} of speech"
     return f"there is nothing to compare {one.speaker_id} with, in {speech} of speech"
 
 

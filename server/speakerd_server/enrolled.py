@@ -116,6 +116,8 @@ class Voiceprint:
     """float32[dim], length 1: mean of the recordings' means weighted by net speech, normalised."""
     band: Band | None = None
     """That of most of the net speech whose band is known; None: of none it is."""
+    speech_samples: int = 0
+    """Net speech of all recordings at the model's rate; 0: not known."""
     expires_unix_s: float | None = None
     """From when on it is expired, seconds since 1970 UTC; None: never."""
 

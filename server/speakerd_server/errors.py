@@ -378,11 +378,11 @@ class ScaleUnavailable(InvalidInput):
     reason = "SCALE_UNAVAILABLE"
     field = "policy.scale"
 
-    def __init__(self, scale: str) -> None:
-        self.scale = scale
+    def __init__(self, scale: str, available: Sequence[str]) -> None:
+        self.scale, self.available = scale, tuple(available)
         super().__init__(
             f"scores on the scale {scale} are not available for this model;"
-            " use cosine or similarity"
+            f" use {' or '.join(available)}"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from speakerd_server.errors import PolicyInvalid
@@ -16,12 +17,13 @@ def check_margin(minimum_margin: float, scale: ScoreScale, *, searched: bool) ->
         scale: The policy's.
         searched: Whether the best is looked for among many, so that there is a second.
     """
-    highest = (scale.of_cosine(1.0) or 0.0) - (scale.of_cosine(-1.0) or 0.0)
-    if not 0.0 <= minimum_margin <= highest:
+    lowest, highest = scale.of_cosine(-1.0), scale.of_cosine(1.0)
+    widest = math.inf if lowest is None or highest is None else highest - lowest
+    if not 0.0 <= minimum_margin <= widest or math.isinf(minimum_margin):
+        to = "0 or more" if math.isinf(widest) else f"0 to {widest:g}"
         raise PolicyInvalid(
             "minimum_margin",
-            f"{minimum_margin:g} is no difference of scores on the scale {scale.value},"
-            f" 0 to {highest:g}",
+            f"{minimum_margin:g} is no difference of scores on the scale {scale.value}, {to}",
         )
     if minimum_margin > 0.0 and not searched:
         raise PolicyInvalid(

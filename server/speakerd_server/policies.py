@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from speakerd_server.cards import Card
 from speakerd_server.errors import PolicyInvalid, ScaleUnavailable
 from speakerd_server.sequential import sequential_policy
@@ -25,6 +27,8 @@ def policy_for(
 ) -> Policy:
     """Fill a policy up from the model's card; thresholds are on `scale` (unset: cosine).
 
+    The card has thresholds for cosine, by pairs of bands too, and perhaps for asnorm and llr.
+
     Raises PolicyInvalid for a policy that contradicts itself or leaves its scale's range,
     ScaleUnavailable for scales that this model cannot give, and SequentialUnavailable for error
     rates that its card has no boundaries for.
@@ -37,10 +41,15 @@ def policy_for(
     if scale is None and not (accept_at is None and reject_below is None):
         raise PolicyInvalid("scale", "must be set where accept_at or reject_below is")
     scale = scale or ScoreScale.COSINE
-    accept = _threshold("accept_at", accept_at, card.accept_at, scale)
+    if scale not in card.scales:
+        raise ScaleUnavailable(scale.value, [one.value for one in card.scales])
+    usual = card_thresholds(card, scale)
+    accept = _threshold("accept_at", accept_at, None if usual is None else usual.accept_at, scale)
     reject = accept
     if reject_below is not None or accept_at is None:
-        reject = _threshold("reject_below", reject_below, card.reject_below, scale)
+        reject = _threshold(
+            "reject_below", reject_below, None if usual is None else usual.reject_below, scale
+        )
     if reject > accept:
         raise PolicyInvalid("reject_below", f"{reject:g} is above accept_at, {accept:g}")
     _check_speech(minimum_speech_s, maximum_speech_s)
@@ -58,38 +67,41 @@ def policy_for(
     )
 
 
-def card_thresholds(card: Card, scale: ScoreScale, bands: str) -> Thresholds | None:
+def card_thresholds(card: Card, scale: ScoreScale, bands: str = "") -> Thresholds | None:
     """Give the card's own thresholds for these bands on a scale; None: it has none."""
     if bands in (by_bands := _by_bands(card, scale)):
         return by_bands[bands]
-    if card.accept_at is None or card.reject_below is None:
-        return None
-    accept, reject = scale.of_cosine(card.accept_at), scale.of_cosine(card.reject_below)
-    return None if accept is None or reject is None else Thresholds(accept, reject)
+    if card.accept_at is not None and card.reject_below is not None:
+        accept, reject = scale.of_cosine(card.accept_at), scale.of_cosine(card.reject_below)
+        if accept is not None and reject is not None:
+            return Thresholds(accept, reject)
+    for one in card.calibration.scales:
+        if one.scale is scale:
+            return Thresholds(one.accept_at, one.reject_below)
+    return None
 
 
 def _by_bands(card: Card, scale: ScoreScale) -> dict[str, Thresholds]:
     """Give the card's own thresholds for pairs of bands on a scale that cosines tell."""
-    return {
-        one.pair: Thresholds(
-            *(scale.of_cosine(c) or 0.0 for c in (one.accept_at, one.reject_below))
-        )
-        for one in card.calibration.bands
-    }
+    found = {}
+    for one in card.calibration.bands:
+        accept, reject = scale.of_cosine(one.accept_at), scale.of_cosine(one.reject_below)
+        if accept is not None and reject is not None:
+            found[one.pair] = Thresholds(accept, reject)
+    return found
 
 
-def _threshold(field: str, wanted: float | None, by_card: float | None, scale: ScoreScale) -> float:
+def _threshold(field: str, wanted: float | None, usual: float | None, scale: ScoreScale) -> float:
+    if wanted is None:
+        if usual is None:
+            problem = f"must be set: the model has no threshold on the scale {scale.value}"
+            raise PolicyInvalid(field, f"{problem}; set scale too")
+        return usual
     lowest, highest = scale.of_cosine(-1.0), scale.of_cosine(1.0)
     if lowest is None or highest is None:
-        raise ScaleUnavailable(scale.value)
-    if wanted is None:
-        default = None if by_card is None else scale.of_cosine(by_card)
-        if default is None:
-            raise PolicyInvalid(
-                field, "must be set: the model has no calibrated threshold; set scale too"
-            )
-        return default
-    if not lowest <= wanted <= highest:
+        if not math.isfinite(wanted):
+            raise PolicyInvalid(field, f"{wanted:g} is no number on the scale {scale.value}")
+    elif not lowest <= wanted <= highest:
         raise PolicyInvalid(
             field, f"{wanted:g} is not on the scale {scale.value}, {lowest:g} to {highest:g}"
         )

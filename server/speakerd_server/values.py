@@ -227,6 +227,10 @@ class SpeakerScore:
     """Those of enrolment and call, such as "wide-narrow"; empty: not known."""
     thresholds: Thresholds | None = None
     """What the score was held against; None without one."""
+    all_scores: Mapping[ScoreScale, float] = field(default_factory=dict)
+    """The same comparison on every scale that it has a score on."""
+    profile: str = ""
+    """Of the calibration for these bands; empty: the model has none, or nothing was compared."""
 
 
 @dataclass(frozen=True, slots=True)

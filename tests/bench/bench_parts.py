@@ -44,7 +44,7 @@ from speakerd_server.store.enrolment import EnrolmentStore
 from speakerd_server.store.faiss_index import VoiceprintIndex
 from speakerd_server.store.open_store import StoreSettings
 from speakerd_server.values import AudioFormat, Encoding, Utterance, Window
-from speakerd_server.wire import convert
+from speakerd_server.wire import result_convert
 from support.speech import noise, pcm16
 
 CALLS = 200
@@ -120,7 +120,7 @@ async def shared_parts() -> dict[str, float]:
             await asyncio.gather(*(batcher.submit("null", window) for _ in range(8)))
 
         def answer() -> None:
-            result = convert.result(
+            result = result_convert.result(
                 heard, verdict, policy.scale, model_rate_hz=16000, wire_rate_hz=8000
             )
             pb.StreamVerifyResponse(update=result).SerializeToString()

@@ -85,6 +85,8 @@ def test_a_life_of_a_speaker_from_enrolment_to_deletion(
         (["cli-slt", STRANGER], 1, "REJECT"),
         (["cli-slt", CALL, "--accept-at", "0.99"], 1, "REJECT"),
         (["cli-slt", CALL, "--scale", "similarity", "--accept-at", "0.6"], 0, "similarity 0.9"),
+        (["cli-slt", CALL, "--scale", "llr"], 0, "ACCEPT  cli-slt  llr "),
+        (["cli-slt", STRANGER, "--scale", "asnorm"], 1, "(accept at 3.500)"),
         (["cli-slt", CALL, "--gate", "--sequential", "0.01,0.05"], 0, "that stays"),
         (["cli-slt", STRANGER, "--gate", "--sequential", "0.01,0.05"], 1, "that stays"),
         (["cli-slt", CALL, "--minimum-speech", "60"], 2, "NOT_ENOUGH_SPEECH"),
@@ -101,7 +103,8 @@ def test_verify_exits_by_its_decision(
     assert run(["verify", *arguments, "--domain", "other"]) == code
     told = capsys.readouterr()
     assert word in told.out
-    assert len(told.out.splitlines()) == 2
+    assert len(told.out.splitlines()) == 2 + (arguments[0] == "cli-slt")
+    assert ("(calibration wide-wide)" in told.out) == (arguments[0] == "cli-slt")
     assert told.err == ""
 
 

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from speakerd_server.errors import ScaleUnavailable
-from speakerd_server.score.similarity import SCALE_RANGES, cosine, on_scale
+from speakerd_server.score.similarity import SCALE_RANGES, cosine
 from speakerd_server.values import ScoreScale
 
 COSINES = st.floats(-1.0, 1.0)
@@ -32,20 +31,14 @@ def test_the_cosine_ignores_length_and_order_and_never_leaves_its_range(
 
 @given(COSINES)
 def test_scores_stay_in_the_range_of_their_scale(value: float) -> None:
-    assert on_scale(value, ScoreScale.COSINE) == value
-    assert on_scale(value, ScoreScale.SIMILARITY) == (value + 1) / 2
+    assert ScoreScale.COSINE.of_cosine(value) == value
+    assert ScoreScale.SIMILARITY.of_cosine(value) == (value + 1) / 2
     for scale, (lowest, highest) in SCALE_RANGES.items():
-        assert lowest <= on_scale(value, scale) <= highest
+        assert lowest <= (scale.of_cosine(value) or 0.0) <= highest
 
 
 @given(COSINES, COSINES)
 def test_higher_is_more_alike_on_every_scale(one: float, other: float) -> None:
     for scale in SCALE_RANGES:
-        low, high = (on_scale(value, scale) for value in sorted([one, other]))
+        low, high = (scale.of_cosine(value) or 0.0 for value in sorted([one, other]))
         assert low <= high
-
-
-@pytest.mark.parametrize("scale", [ScoreScale.ASNORM, ScoreScale.LLR])
-def test_scales_that_need_a_cohort_or_calibration_are_refused_by_name(scale: ScoreScale) -> None:
-    with pytest.raises(ScaleUnavailable, match=scale.value):
-        on_scale(0.5, scale)

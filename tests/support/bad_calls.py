@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -163,10 +164,10 @@ VERIFYING = {
     "a margin without a search": _with_audio(
         "POLICY_INVALID", "policy.minimum_margin", policy=pb.Policy(minimum_margin=0.1)
     ),
-    "a scale that needs a cohort": _with_audio(
-        "SCALE_UNAVAILABLE",
-        "policy.scale",
-        policy=pb.Policy(scale=audio_pb2.SCORE_SCALE_ASNORM),
+    "a threshold that is no number": _with_audio(
+        "POLICY_INVALID",
+        "policy.accept_at",
+        policy=pb.Policy(scale=audio_pb2.SCORE_SCALE_ASNORM, accept_at=math.nan),
     ),
     "a negative update interval": _with_audio(
         "FIELD_INVALID", "update_interval", update_interval=Duration(seconds=-1)

@@ -13,7 +13,7 @@ from typing import Any
 
 from speakerd_client.errors import SpeakerdError
 from speakerd_client.records import Enrollment, Group, Speaker
-from speakerd_client.results import Decision, Verification, WatchlistHit
+from speakerd_client.results import Decision, SpeakerScore, Verification, WatchlistHit
 
 EXIT_CODES = {Decision.ACCEPT: 0, Decision.REJECT: 1}
 NO_ANSWER = 2
@@ -73,14 +73,26 @@ def score_text(result: Verification) -> str:
     if best is None or best.score is None or best.scale is None:
         return "no score"
     text = f"{best.scale.value} {best.score:.3f}"
-    accept_at = result.settings.policy.accept_at
+    accept_at = best.accept_at
+    if accept_at is None:
+        accept_at = result.settings.policy.accept_at
     return text if accept_at is None else f"{text} (accept at {accept_at:.3f})"
 
 
+def scales_text(one: SpeakerScore) -> str:
+    """Give one comparison on every scale, and the calibration behind the llr; perhaps empty."""
+    told = [f"{each.scale.value} {each.value:.3f}" for each in one.all_scores]
+    if told and one.profile:
+        told[-1] += f" (calibration {one.profile})"
+    return ", ".join(told)
+
+
 def verification_text(claim: str, result: Verification) -> str:
-    """Give a decision in two lines: the numbers, then why."""
+    """Give a decision in lines: the numbers, why, the best score on every scale."""
     head = f"{result.decision.name}  {claim}  {score_text(result)}"
     text = f"{printable(head)}  {result.net_speech_s:.2f} s of speech\n{printable(result.reason)}"
+    if result.scores and (scales := scales_text(result.scores[0])):
+        text += f"\n{printable(scales)}"
     if result.handover is not None:
         text += f"\nanother voice took over at {result.handover.audio_time_s:.1f} s"
     return "\n".join([text, *map(hit_text, result.watchlist_hits)])

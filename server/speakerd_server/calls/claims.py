@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 
 from speakerd_server.calls.hearing import Hearing
 from speakerd_server.calls.serving import Serving
+from speakerd_server.calls.sides import enrolled_side, heard_side
 from speakerd_server.cards import Card
 from speakerd_server.decision import Comparison, decide, pair_of, revoked
 from speakerd_server.enrolled import Voiceprint
 from speakerd_server.errors import FieldInvalid
 from speakerd_server.margin import check_margin, with_margin
 from speakerd_server.quality.limits import QualitySettings, poor
-from speakerd_server.score.similarity import cosine
+from speakerd_server.score.scales import Scorer, Side
 from speakerd_server.sequential import SequentialDecision, boundaries_for
 from speakerd_server.store.ids import check_group_name, check_speaker_id
 from speakerd_server.values import Decision, Policy, SpeakerState, Utterance, Verdict
@@ -21,6 +22,8 @@ MAXIMUM_SPEAKERS = 100
 DEFAULT_TOP_K = 5
 _FOR_MARGIN = 2
 """A search for one speaker needs the second as well, to say how far the first leads."""
+_CANDIDATES = 20
+"""A search ranks by cosine: on scales whose order may differ, so many at least are scored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,7 @@ class Claim:
         card: Card,
         policy: Policy,
         quality: QualitySettings,
+        scorer: Scorer | None = None,
     ) -> None:
         target.check()
         check_margin(policy.minimum_margin, policy.scale, searched=target.top_k is not None)
@@ -76,6 +80,7 @@ class Claim:
         self._card = card
         self._policy = policy
         self._quality = quality
+        self._scorer = scorer or Scorer(card, None)
         self._sequential: SequentialDecision | None = None
         if policy.sequential is not None:
             boundaries = boundaries_for(card, *policy.sequential)
@@ -164,32 +169,41 @@ class Claim:
             return await self._search(utterance, self._target.top_k)
         if not self._target.speaker_ids:
             return None, 0
-        comparisons = [await self._compare(s, utterance) for s in self._target.speaker_ids]
+        heard = heard_side(utterance, self._card)
+        comparisons = [await self._compare(s, utterance, heard) for s in self._target.speaker_ids]
         return comparisons, sum(c.cosine is not None for c in comparisons)
 
-    async def _compare(self, speaker_id: str, utterance: Utterance) -> Comparison:
+    async def _compare(
+        self, speaker_id: str, utterance: Utterance, heard: Side | None
+    ) -> Comparison:
         voiceprint = await self._voiceprint(speaker_id)
         if voiceprint is None:
             state = await self._enrolments.state(self._domain, speaker_id)
             # Enrolled since the voiceprint was asked for: the next comparison has it.
             just_now = state is SpeakerState.ENROLLED
             return Comparison(speaker_id, None, SpeakerState.PENDING if just_now else state)
-        alike = cosine(utterance.mean, voiceprint.vector) if utterance.window_count else None
         bands = pair_of(voiceprint.band, utterance.band)
-        return Comparison(speaker_id, alike, SpeakerState.ENROLLED, bands)
+        if heard is None:
+            return Comparison(speaker_id, None, SpeakerState.ENROLLED, bands)
+        scored = self._scorer.scored(enrolled_side(voiceprint, self._card), heard)
+        return Comparison(
+            speaker_id,
+            scored.cosine,
+            SpeakerState.ENROLLED,
+            bands,
+            scored.by_scale,
+            scored.profile,
+        )
 
     async def _search(self, utterance: Utterance, top_k: int) -> tuple[list[Comparison], int]:
+        """Compare with the speakers most alike by cosine, more of them on other scales' account."""
+        wanted = max(top_k, _FOR_MARGIN)
+        if self._policy.scale.of_cosine(0.0) is None:
+            wanted = max(_CANDIDATES, 2 * wanted)
         found = await self._enrolments.search(
-            self._domain,
-            self._card.identity,
-            utterance.mean,
-            max(top_k, _FOR_MARGIN),
-            self._target.group,
+            self._domain, self._card.identity, utterance.mean, wanted, self._target.group
         )
-        hits = []
-        for speaker_id, alike in found.hits:
-            voiceprint = await self._voiceprint(speaker_id)
-            band = None if voiceprint is None else voiceprint.band
-            bands = pair_of(band, utterance.band)
-            hits.append(Comparison(speaker_id, alike, SpeakerState.ENROLLED, bands))
-        return hits, found.compared
+        heard = heard_side(utterance, self._card)
+        hits = [await self._compare(name, utterance, heard) for name, _ in found.hits]
+        # Who was erased, or expired, since the search is nobody's hit.
+        return [one for one in hits if one.cosine is not None], found.compared

@@ -167,7 +167,8 @@ class LocalLoader:
         number = next(self._numbers)
         key = reference if number == 1 else f"{reference} #{number}"
         await self._batcher.add(key, lanes, bundle.card.samples_per_chunk, name=reference)
-        return LoadedModel(bundle.card, ModelEngine(self._batcher, key), key, bundle)
+        engine = ModelEngine(self._batcher, key)
+        return LoadedModel(bundle.card, engine, key, bundle, cohort=bundle.cohort)
 
     async def unload(self, model: LoadedModel) -> None:
         """See ModelLoader."""

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from speakerd_server.cards import Bundle, Card
+from speakerd_server.cards import Bundle, Card, Cohort
 from speakerd_server.engine.engine import Engine
 from speakerd_server.errors import ModelIsDefault, ModelUnknown
 from speakerd_server.models.choice import natural_order
+from speakerd_server.score.scales import Scorer
 
 
 class VersionPolicy(enum.Enum):
@@ -42,6 +43,14 @@ class LoadedModel:
     """Unloaded: only the calls that hold it still see it."""
     unused: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once it is leaving and no call holds it."""
+    cohort: Cohort | None = None
+    """What card.cohort describes; a card that names one comes with it."""
+    scorer: Scorer = field(init=False)
+    """Scores its embeddings."""
+
+    def __post_init__(self) -> None:
+        """Make the scorer."""
+        self.scorer = Scorer(self.card, self.cohort)
 
     @property
     def reference(self) -> str:

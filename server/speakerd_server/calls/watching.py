@@ -8,11 +8,13 @@ from dataclasses import dataclass
 
 from speakerd_server import metrics
 from speakerd_server.calls.enrolments import Enrolments
+from speakerd_server.calls.sides import enrolled_side, heard_side
 from speakerd_server.cards import Card
 from speakerd_server.decision import pair_of
 from speakerd_server.errors import FieldInvalid, GroupUnknown, PolicyInvalid
 from speakerd_server.policies import card_thresholds
 from speakerd_server.quality.limits import QualitySettings, poor
+from speakerd_server.score.scales import Scorer, Side
 from speakerd_server.store.ids import check_group_name
 from speakerd_server.values import Policy, Utterance
 
@@ -85,10 +87,12 @@ class Watch:
         card: Card,
         policy: Policy,
         quality: QualitySettings,
+        scorer: Scorer | None = None,
     ) -> None:
         watchlists.check(policy, card)
         self._enrolments, self._domain, self._card = enrolments, domain, card
         self._watchlists, self._policy, self._quality = watchlists, policy, quality
+        self._scorer = scorer or Scorer(card, None)
         self._hits: dict[tuple[str, str], Hit] = {}
         self._own: set[tuple[str, str]] = set()
 
@@ -128,23 +132,26 @@ class Watch:
             )
         except GroupUnknown:
             return ()  # deleted meanwhile: nobody is in it
-        new = []
-        for speaker_id, cosine in found.hits:
-            if (group, speaker_id) not in done:
-                hit = await self._hit(group, speaker_id, cosine, utterance)
+        new, heard = [], heard_side(utterance, self._card)
+        for speaker_id, _ in found.hits:
+            if (group, speaker_id) not in done and heard is not None:
+                hit = await self._hit(group, speaker_id, heard, utterance)
                 new += [] if hit is None else [hit]
         return new
 
     async def _hit(
-        self, group: str, speaker_id: str, cosine: float, utterance: Utterance
+        self, group: str, speaker_id: str, heard: Side, utterance: Utterance
     ) -> Hit | None:
         model = self._card.identity
         voiceprint = await self._enrolments.voiceprint(self._domain, speaker_id, model)
-        bands = pair_of(None if voiceprint is None else voiceprint.band, utterance.band)
+        if voiceprint is None:
+            return None  # erased since the search
+        bands = pair_of(voiceprint.band, utterance.band)
         hit_at = self._watchlists.hit_at
         if hit_at is None:
             hit_at = _usual(self._policy, self._card, bands)
-        score = self._policy.scale.of_cosine(cosine)
+        scored = self._scorer.scored(enrolled_side(voiceprint, self._card), heard)
+        score = scored.by_scale.get(self._policy.scale)
         if score is None or hit_at is None or score < hit_at:
             return None
         windows = utterance.window_count + utterance.windows_without_variance

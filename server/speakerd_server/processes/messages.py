@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from speakerd_server.cards import Bundle, Card
+from speakerd_server.cards import Bundle, Card, Cohort
 from speakerd_server.config import Settings
 from speakerd_server.engine.statistics import EngineStatistics
 
@@ -104,6 +104,8 @@ class Hosted:
     """By which windows name it."""
     rates: Mapping[str, float]
     """Windows that each engine embeds in a second, by the engine's name."""
+    cohort: Cohort | None = field(default=None, compare=False)
+    """What card.cohort describes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ class HostedModels:
         """Give what front ends are told."""
         default, preferred = self.named.preferences
         models = [
-            Hosted(one.bundle.card, one.number, dict(one.rates))
+            Hosted(one.bundle.card, one.number, dict(one.rates), one.bundle.cohort)
             for one in self.every.values()
             if not one.entry.leaving
         ]

@@ -111,7 +111,8 @@ class WorkerProcess:
         for number, hosted in wanted.items():
             self._engines.host(number, hosted.rates)
             if number not in self._numbers:
-                model = LoadedModel(hosted.card, RemoteEngine(self._engines, number), str(number))
+                engine = RemoteEngine(self._engines, number)
+                model = LoadedModel(hosted.card, engine, str(number), cohort=hosted.cohort)
                 self._numbers[number] = model
                 self._models.add(model)
         self._models.prefer(now.default, now.preferred)

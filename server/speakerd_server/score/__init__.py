@@ -2,6 +2,6 @@
 
 In: the window embeddings of one signal, in order, and the voiceprints to compare with.
 Out: float64[dim] sums and means, and numbers that say their scale: cosine in [-1, 1],
-similarity in [0, 1]; higher always means more alike.
+similarity in [0, 1], asnorm and llr without ends; higher always means more alike.
 Never: sees audio, fetches a voiceprint, or decides.
 """

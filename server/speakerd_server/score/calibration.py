@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,8 +30,17 @@ def llr_of(calibration: LlrCalibration, score: float, first_s: float, second_s: 
     Raises:
         DurationsMissing: Durations were fitted and one is not a positive number of seconds.
     """
-    sides = (np.array([side], np.float64) for side in (first_s, second_s))
-    return float(llrs_of(calibration, np.array([score], np.float64), *sides)[0])
+    llr = calibration.offset + calibration.slope * score
+    if not (calibration.shorter or calibration.longer):
+        return llr
+    for side in (first_s, second_s):
+        if not (math.isfinite(side) and side > 0):
+            raise DurationsMissing(calibration.profile, side)
+    lowest, highest = max(calibration.shortest_s, _TINY_S), calibration.longest_s
+    shorter, longer = (
+        math.log(min(max(side, lowest), highest)) for side in sorted((first_s, second_s))
+    )
+    return llr + (calibration.shorter * shorter + calibration.longer * longer)
 
 
 def llrs_of(

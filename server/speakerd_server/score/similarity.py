@@ -7,7 +7,6 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from speakerd_server.errors import ScaleUnavailable
 from speakerd_server.values import ScoreScale
 
 Vector = NDArray[np.float32] | NDArray[np.float64]
@@ -16,7 +15,7 @@ SCALE_RANGES: Mapping[ScoreScale, tuple[float, float]] = {
     ScoreScale.COSINE: (-1.0, 1.0),
     ScoreScale.SIMILARITY: (0.0, 1.0),
 }
-"""Lowest and highest score of each scale that is available."""
+"""Lowest and highest score of each scale that has ends."""
 
 
 def cosine(first: Vector, second: Vector) -> float:
@@ -26,11 +25,3 @@ def cosine(first: Vector, second: Vector) -> float:
     if not lengths:
         return 0.0
     return min(1.0, max(-1.0, float(one @ other) / lengths))
-
-
-def on_scale(cosine: float, scale: ScoreScale) -> float:
-    """Express a cosine on a scale; raises ScaleUnavailable for asnorm and llr."""
-    score = scale.of_cosine(cosine)
-    if score is None:
-        raise ScaleUnavailable(scale.value)
-    return score

@@ -70,8 +70,9 @@ def voiceprint_for(
         return None
     vector = voiceprint_of(recordings).astype(np.float32)
     vector.setflags(write=False)
-    band = band_of(recordings)
-    return Voiceprint(speaker_id, recordings[0].model, vector, band, expires_unix_s)
+    model, band = recordings[0].model, band_of(recordings)
+    speech_samples = sum(recording.speech_samples for recording in recordings)
+    return Voiceprint(speaker_id, model, vector, band, speech_samples, expires_unix_s)
 
 
 def band_of(recordings: Sequence[NewRecording]) -> Band | None:

@@ -20,7 +20,6 @@ from speakerd_server.errors import (
     FieldInvalid,
     PolicyInvalid,
 )
-from speakerd_server.pipeline import Heard
 from speakerd_server.policies import policy_for
 from speakerd_server.quality.limits import QualitySettings
 from speakerd_server.values import (
@@ -30,7 +29,7 @@ from speakerd_server.values import (
     Policy,
     ScoreScale,
 )
-from speakerd_server.wire.quality_convert import wire_band, wire_limits, wire_quality
+from speakerd_server.wire.quality_convert import wire_limits
 
 ENCODINGS = {
     audio_pb2.AUDIO_ENCODING_PCM16LE: Encoding.PCM16LE,
@@ -242,53 +241,3 @@ def score(value: float, scale: ScoreScale) -> audio_pb2.Score:
 def decision(value: values.Decision) -> audio_pb2.Decision.ValueType:
     """Give a decision; the names are the wire's."""
     return audio_pb2.Decision.Value(f"DECISION_{value.name}")
-
-
-def result(
-    heard: Heard,
-    verdict: values.Verdict,
-    scale: ScoreScale,
-    *,
-    model_rate_hz: int,
-    wire_rate_hz: int,
-) -> verification_pb2.VerificationResult:
-    """Give what is known at one moment of a call."""
-    utterance = heard.utterance
-    return verification_pb2.VerificationResult(
-        audio_received=duration(heard.received_samples, wire_rate_hz),
-        net_speech=duration(utterance.speech_samples, model_rate_hz),
-        window_count=utterance.window_count,
-        windows_without_variance=utterance.windows_without_variance,
-        committed_samples=utterance.committed_samples,
-        scores=[_speaker_score(one, scale) for one in verdict.scores],
-        decision=decision(verdict.decision),
-        reason=verdict.reason,
-        speakers_compared=verdict.speakers_compared,
-        band=wire_band(utterance.band),
-        quality=wire_quality(utterance.quality),
-        handover=_handover(utterance.handover, model_rate_hz),
-        margin=verdict.margin,
-    )
-
-
-def _handover(value: values.Handover | None, rate_hz: int) -> verification_pb2.Handover | None:
-    if value is None:
-        return None
-    return verification_pb2.Handover(
-        score=score(value.cosine, ScoreScale.COSINE),
-        window=value.window,
-        audio_time=duration(value.begins_at_samples, rate_hz),
-    )
-
-
-def _speaker_score(value: values.SpeakerScore, scale: ScoreScale) -> verification_pb2.SpeakerScore:
-    message = verification_pb2.SpeakerScore(
-        speaker_id=value.speaker_id, decision=decision(value.decision)
-    )
-    message.bands = value.bands
-    if value.score is not None:
-        message.score.CopyFrom(score(value.score, scale))
-    if value.thresholds is not None:
-        message.accept_at = value.thresholds.accept_at
-        message.reject_below = value.thresholds.reject_below
-    return message

@@ -22,7 +22,7 @@ from speakerd_server.errors import ConfigMissing
 from speakerd_server.pipeline import Heard
 from speakerd_server.quality.limits import QualitySettings
 from speakerd_server.values import AudioFormat, Decision, Policy, Verdict
-from speakerd_server.wire import convert, edge, watching
+from speakerd_server.wire import convert, edge, result_convert, watching
 from speakerd_server.wire.quality_convert import quality_limits
 from speakerd_server.wire.sounds import whole_sound
 from speakerd_server.wire.whole import WholeRecordings
@@ -51,7 +51,7 @@ class _Verification:
             self.uses.note(self.domain, verdict.scores[0].speaker_id)
         hits = await self.watch.look(heard.utterance)
         wire_rate_hz = self.hearing.audio_format.sample_rate_hz
-        message = convert.result(
+        message = result_convert.result(
             heard,
             verdict,
             self.policy.scale,
@@ -197,10 +197,14 @@ class VerificationService(WholeRecordings):
         )
         target = convert.target(config)
         limits = quality_limits(config.policy.quality, self._serving.quality)
-        claim = Claim(self._serving, domain, target, model.card, policy, limits)
+        claim = Claim(
+            self._serving, domain, target, model.card, policy, limits, scorer=model.scorer
+        )
         await claim.check(hearing)
         lists = watching.watchlists(config)
-        watch = Watch(self._serving.enrolments, domain, lists, model.card, policy, limits)
+        watch = Watch(
+            self._serving.enrolments, domain, lists, model.card, policy, limits, model.scorer
+        )
         await watch.check()
         callers = CallerEnrolments(self._serving, domain, hearing, limits)
         return _Verification(

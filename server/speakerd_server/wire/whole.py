@@ -8,15 +8,15 @@ from speakerd.v1 import verification_pb2_grpc
 from speakerd_server.calls.hearing import Hearing, window_length
 from speakerd_server.calls.models import LoadedModel
 from speakerd_server.calls.serving import Serving
+from speakerd_server.calls.sides import heard_side
 from speakerd_server.decision import Comparison, decide, pair_of
 from speakerd_server.errors import AudioWithoutVoice
 from speakerd_server.margin import check_margin
 from speakerd_server.pipeline import Heard
 from speakerd_server.quality.limits import poor
-from speakerd_server.score.similarity import cosine, on_scale
 from speakerd_server.sequential import one_look
-from speakerd_server.values import AudioFormat, ScoreScale, SpeakerState
-from speakerd_server.wire import convert, edge
+from speakerd_server.values import AudioFormat, SpeakerState, Utterance
+from speakerd_server.wire import convert, edge, result_convert
 from speakerd_server.wire.quality_convert import (
     quality_limits,
     wire_band,
@@ -52,23 +52,19 @@ class WholeRecordings(verification_pb2_grpc.VerificationServiceServicer):
                 first = await self._recording(model, request, request.first, cut)
             with edge.within("second"):
                 second = await self._recording(model, request, request.second, cut)
-        heard = min(first, second, key=lambda one: one.utterance.window_count)
-        was_heard = heard.utterance.window_count > 0
-        alike = cosine(first.utterance.mean, second.utterance.mean) if was_heard else None
-        bands = pair_of(first.utterance.band, second.utterance.band)
+        comparison = _compared(model, first.utterance, second.utterance)
         verdict = decide(
             policy,
-            [Comparison("the other recording", alike, SpeakerState.ENROLLED, bands)],
+            [comparison],
             speech_samples=min(first.utterance.speech_samples, second.utterance.speech_samples),
-            window_count=heard.utterance.window_count,
+            window_count=min(first.utterance.window_count, second.utterance.window_count),
             sample_rate_hz=model.card.sample_rate_hz,
             speakers_compared=1,
             poor=poor(first.utterance.quality, limits) or poor(second.utterance.quality, limits),
         )
-        scales = (ScoreScale.COSINE, ScoreScale.SIMILARITY) if alike is not None else ()
         return pb.CompareResponse(
             request_id=call.request_id,
-            scores=[convert.score(on_scale(alike or 0.0, scale), scale) for scale in scales],
+            scores=result_convert.all_scores(comparison.scores),
             decision=convert.decision(verdict.decision),
             reason=verdict.reason,
             policy=convert.wire_policy(policy, model.card.sample_rate_hz, limits),
@@ -136,3 +132,15 @@ class WholeRecordings(verification_pb2_grpc.VerificationServiceServicer):
         sound = whole_sound(audio.format, audio.content)
         hearing = self._hearing(model, request, sound.audio_format, maximum_speech_samples=cut)
         return await hearing.whole(self._serving, sound.content)
+
+
+def _compared(model: LoadedModel, first: Utterance, second: Utterance) -> Comparison:
+    """Compare two recordings, of which the first counts as the enrolled one."""
+    other, bands = "the other recording", pair_of(first.band, second.band)
+    one, two = heard_side(first, model.card), heard_side(second, model.card)
+    if one is None or two is None:
+        return Comparison(other, None, SpeakerState.ENROLLED, bands)
+    scored = model.scorer.scored(one, two, remember=False)
+    return Comparison(
+        other, scored.cosine, SpeakerState.ENROLLED, bands, scored.by_scale, scored.profile
+    )

@@ -119,11 +119,11 @@ class _ScoreScaleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ScoreScale
     """(cosine + 1) / 2, in [0, 1]: what WeSpeaker's runtime prints."""
     SCORE_SCALE_ASNORM: _ScoreScale.ValueType  # 3
     """Cosine normalised against a cohort (adaptive s-norm), in standard deviations, unbounded.
-    Refused with SCALE_UNAVAILABLE until a cohort is loaded.
+    Refused with SCALE_UNAVAILABLE where the model's bundle has no cohort.
     """
     SCORE_SCALE_LLR: _ScoreScale.ValueType  # 4
     """Calibrated natural-log likelihood ratio, unbounded, 0 is even odds.
-    Refused with SCALE_UNAVAILABLE until the model is calibrated.
+    Refused with SCALE_UNAVAILABLE where the model's card has no calibration for every pair of bands.
     """
 
 class ScoreScale(_ScoreScale, metaclass=_ScoreScaleEnumTypeWrapper):
@@ -137,11 +137,11 @@ SCORE_SCALE_SIMILARITY: ScoreScale.ValueType  # 2
 """(cosine + 1) / 2, in [0, 1]: what WeSpeaker's runtime prints."""
 SCORE_SCALE_ASNORM: ScoreScale.ValueType  # 3
 """Cosine normalised against a cohort (adaptive s-norm), in standard deviations, unbounded.
-Refused with SCALE_UNAVAILABLE until a cohort is loaded.
+Refused with SCALE_UNAVAILABLE where the model's bundle has no cohort.
 """
 SCORE_SCALE_LLR: ScoreScale.ValueType  # 4
 """Calibrated natural-log likelihood ratio, unbounded, 0 is even odds.
-Refused with SCALE_UNAVAILABLE until the model is calibrated.
+Refused with SCALE_UNAVAILABLE where the model's card has no calibration for every pair of bands.
 """
 Global___ScoreScale: _TypeAlias = ScoreScale  # noqa: Y015
 

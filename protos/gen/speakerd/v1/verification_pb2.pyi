@@ -240,11 +240,15 @@ class Policy(_message.Message):
     SEQUENTIAL_FIELD_NUMBER: _builtins.int
     MINIMUM_MARGIN_FIELD_NUMBER: _builtins.int
     scale: _audio_pb2.ScoreScale.ValueType
-    """Scale of accept_at and reject_below and of every score returned. Unset: cosine; then accept_at
-    and reject_below must be unset as well (POLICY_INVALID).
+    """Scale of accept_at and reject_below, of `score` in every result and of their order. Unset: cosine;
+    then accept_at and reject_below must be unset as well (POLICY_INVALID). Whatever the scale, the
+    speakers that whole_domain and group return are found by cosine: with asnorm and llr the order is
+    exact among the 20 most alike by cosine, or twice top_k where that is more.
     """
     accept_at: _builtins.float
-    """ACCEPT at this score or above. Within the scale's range."""
+    """ACCEPT at this score or above. Within the scale's range; on asnorm and llr any finite number.
+    Unset: the card's value for the scale, and for the bands of cosine; POLICY_INVALID where it has none.
+    """
     reject_below: _builtins.float
     """REJECT below this score, at most accept_at. Scores from here up to accept_at are UNDECIDED,
     in updates and in the final. Unset: the card's value; with accept_at set, accept_at.
@@ -522,6 +526,8 @@ class SpeakerScore(_message.Message):
     BANDS_FIELD_NUMBER: _builtins.int
     ACCEPT_AT_FIELD_NUMBER: _builtins.int
     REJECT_BELOW_FIELD_NUMBER: _builtins.int
+    ALL_SCORES_FIELD_NUMBER: _builtins.int
+    PROFILE_FIELD_NUMBER: _builtins.int
     speaker_id: _builtins.str
     """As enrolled."""
     decision: _audio_pb2.Decision.ValueType
@@ -537,10 +543,22 @@ class SpeakerScore(_message.Message):
     """
     reject_below: _builtins.float
     """As accept_at."""
+    profile: _builtins.str
+    """Calibration behind the llr, by the bands of both sides, where one that is not known counts as wide:
+    "wide-wide", "wide-narrow", "narrow-narrow", or "default" where the model has none for them. Empty
+    where it has none at all, and where nothing was compared.
+    """
     @_builtins.property
     def score(self) -> _audio_pb2.Score:
         """On the policy's scale. Unset where there was nothing to compare: no window with a voice yet,
-        or no voiceprint.
+        or no voiceprint; and where this comparison has no score on that scale.
+        """
+
+    @_builtins.property
+    def all_scores(self) -> _containers.RepeatedCompositeFieldContainer[_audio_pb2.Score]:
+        """The same comparison on every scale that the model offers and that this one has a score on (a
+        voiceprint whose recordings cancel each other out has none on asnorm). Empty where nothing was
+        compared.
         """
 
     def __init__(
@@ -552,10 +570,12 @@ class SpeakerScore(_message.Message):
         bands: _builtins.str = ...,
         accept_at: _builtins.float | None = ...,
         reject_below: _builtins.float | None = ...,
+        all_scores: _abc.Iterable[_audio_pb2.Score] | None = ...,
+        profile: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_accept_at", b"_accept_at", "_reject_below", b"_reject_below", "accept_at", b"accept_at", "reject_below", b"reject_below", "score", b"score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accept_at", b"_accept_at", "_reject_below", b"_reject_below", "accept_at", b"accept_at", "bands", b"bands", "decision", b"decision", "reject_below", b"reject_below", "score", b"score", "speaker_id", b"speaker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accept_at", b"_accept_at", "_reject_below", b"_reject_below", "accept_at", b"accept_at", "all_scores", b"all_scores", "bands", b"bands", "decision", b"decision", "profile", b"profile", "reject_below", b"reject_below", "score", b"score", "speaker_id", b"speaker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__accept_at: _TypeAlias = _typing.Literal["accept_at"]  # noqa: Y015
     _WhichOneofArgType__accept_at: _TypeAlias = _typing.Literal["_accept_at", b"_accept_at"]  # noqa: Y015
@@ -1009,8 +1029,8 @@ class CompareResponse(_message.Message):
     """Why, in one sentence with the numbers."""
     @_builtins.property
     def scores(self) -> _containers.RepeatedCompositeFieldContainer[_audio_pb2.Score]:
-        """The same comparison on every scale that the model offers: cosine, similarity. Empty when
-        there was nothing to compare.
+        """The same comparison on every scale that the model offers: cosine, similarity, and asnorm and llr
+        where it has a cohort and a calibration. Empty when there was nothing to compare.
         """
 
     @_builtins.property
