@@ -27,9 +27,11 @@ from speakerd_server.errors import (
     ModelRefused,
     ModelUnknown,
     ModelUnusable,
+    SettingInvalid,
 )
 from speakerd_server.models.bundle import load_bundle, shipped_bundle
 from speakerd_server.models.choice import ModelSettings
+from speakerd_server.models.profile import write_profile
 from support.batching import Dying, window
 from support.bundles import bundle_of_nan, copied, damage, misnamed, named, small_bundle
 
@@ -49,6 +51,20 @@ async def loading(
         yield LocalLoader(batcher, "cpu", opened, settings or ModelSettings()), batcher
     finally:
         await batcher.stop()
+
+
+def test_profiles_are_those_of_the_settings_and_of_models_that_are_there(tmp_path: Path) -> None:
+    bundle = load_bundle(shipped_bundle())
+    (first, *_) = bundle.card.calibration.llr
+    ours, theirs = tmp_path / "ours.toml", tmp_path / "theirs.toml"
+    write_profile(ours, bundle.card.identity, replace(first, profile="wide-narrow"))
+    (found,) = bundles_at_start(ModelSettings(profiles=(str(ours),)))
+    assert found.card.calibration.llr_for("wide-narrow") == replace(first, profile="wide-narrow")
+    assert found.cohort is not None
+    write_profile(theirs, replace(bundle.card.identity, version="2"), first)
+    with pytest.raises(SettingInvalid, match="it is one of another model: campplus/2") as caught:
+        bundles_at_start(ModelSettings(profiles=(str(ours), str(theirs))))
+    assert (caught.value.name, caught.value.source) == ("model.profiles", str(theirs))
 
 
 def test_a_model_of_the_folder_comes_before_the_shipped_one_of_that_name(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from speakerd_server.cards import LlrCalibration
 from speakerd_server.errors import ModelUnusable, OutputUnusable, ProfileUnusable
 from speakerd_server.models.bundle import load_bundle, shipped_bundle
 from speakerd_server.models.card import CARD_NAME, read_card
-from speakerd_server.models.profile import add_to_card, read_profile, write_profile
+from speakerd_server.models.profile import add_to_card, read_profile, with_profiles, write_profile
 from speakerd_server.values import ModelIdentity, ScoreScale
 
 IDENTITY = ModelIdentity("campplus", "1", "3dspeaker-0123456789ab")
@@ -187,3 +187,41 @@ def test_a_card_that_cannot_be_written_says_to_write_a_profile(folder: Path) -> 
     with pytest.raises(OutputUnusable, match="--profile-output"):
         add_to_card(folder, LLR)
     assert (folder / CARD_NAME).read_bytes() == content
+
+
+def test_profiles_of_the_settings_take_the_place_of_the_cards(path: Path, tmp_path: Path) -> None:
+    bundle = load_bundle(shipped_bundle())
+    mine = tmp_path / "mine.toml"
+    ours = replace(LLR, profile="wide-narrow")
+    write_profile(mine, bundle.card.identity, ours)
+    other = load_bundle(shipped_bundle("campplus-int8"))
+    changed, same = with_profiles([bundle, other], [mine])
+    assert changed.card.calibration.llr_for("wide-narrow") == ours
+    assert changed.card.calibration.llr_for("wide-wide") == bundle.card.calibration.llr_for(
+        "wide-wide"
+    )
+    assert changed.cohort is bundle.cohort
+    assert same == other
+    assert with_profiles([bundle], []) == [bundle]
+
+
+def test_a_profile_of_a_model_that_is_not_there_is_refused(path: Path, tmp_path: Path) -> None:
+    bundle = load_bundle(shipped_bundle())
+    with pytest.raises(ProfileUnusable, match=r"it is one of another model: .*, not campplus/1"):
+        with_profiles([bundle], [path])
+    with pytest.raises(ProfileUnusable, match="cannot be read"):
+        with_profiles([bundle], [tmp_path / "none.toml"])
+
+
+def test_two_profiles_of_one_name_and_one_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
+    bundle = load_bundle(shipped_bundle())
+    for name in ("one", "two"):
+        write_profile(tmp_path / name, bundle.card.identity, LLR)
+    with pytest.raises(ProfileUnusable, match="one is the profile telephone of the model too"):
+        with_profiles([bundle], [tmp_path / "one", tmp_path / "two"])
+    of_asnorm = replace(LLR, scale=ScoreScale.ASNORM)
+    write_profile(tmp_path / "three", bundle.card.identity, of_asnorm)
+    assert with_profiles([bundle], [tmp_path / "three"])
+    plain = replace(bundle, card=replace(bundle.card, cohort=None), cohort=None)
+    with pytest.raises(ProfileUnusable, match="the model has no cohort"):
+        with_profiles([plain], [tmp_path / "three"])

@@ -23,11 +23,14 @@ from speakerd_server.errors import (
     EngineDead,
     ModelRefused,
     ModelUnusable,
+    ProfileUnusable,
+    SettingInvalid,
     SpeakerdError,
     StartFailed,
 )
 from speakerd_server.models.bundle import load_bundle
 from speakerd_server.models.choice import ModelSettings, find_bundle, find_listed
+from speakerd_server.models.profile import with_profiles
 
 
 class ModelLoader(Protocol):
@@ -105,7 +108,8 @@ def refused_by_name(bundle: Bundle) -> Iterator[None]:
 def bundles_at_start(settings: ModelSettings) -> list[Bundle]:
     """Find and verify the models of the settings, each once, the default first.
 
-    Raises ModelUnusable, also for two bundles of one name and version, and ModelDamaged.
+    Raises ModelUnusable, also for two bundles of one name and version, ModelDamaged, and
+    SettingInvalid for a profile that is damaged, or of a model that is not among them.
     """
     found: dict[tuple[str, str], Bundle] = {}
     for name in dict.fromkeys((settings.default, *settings.load)):
@@ -115,7 +119,10 @@ def bundles_at_start(settings: ModelSettings) -> list[Bundle]:
         if known.card.sha256 != bundle.card.sha256:
             problem = f"it is {identity.name}/{identity.version}, and so is another one to load"
             raise ModelUnusable(bundle.onnx_path.parent, problem)
-    return list(found.values())
+    try:
+        return with_profiles(list(found.values()), [Path(one) for one in settings.profiles])
+    except ProfileUnusable as error:
+        raise SettingInvalid("model.profiles", str(error.path), error.problem) from error
 
 
 def placement_of(card: Card, settings: ModelSettings) -> str:

@@ -22,6 +22,9 @@ class ModelSettings:
     that name none."""
     load: tuple[str, ...] = field(default=(), metadata={"may_be_empty": True})
     """More models to load at the start, each written as `default` is."""
+    profiles: tuple[str, ...] = field(default=(), metadata={"may_be_empty": True})
+    """Files that `speakerd evaluate --profile-output` wrote for models that are loaded at the
+    start: calibrations in place of those of their cards."""
     folder: str = ""
     """Folder of bundles NAME/VERSION in which LoadModel looks before it looks among the shipped
     ones; empty: only among those."""

@@ -16,7 +16,13 @@ from typing import Any
 
 import tomli_w
 
-from speakerd_server.cards import Card, LlrCalibration, SequentialBoundaries
+from speakerd_server.cards import (
+    Bundle,
+    Calibration,
+    Card,
+    LlrCalibration,
+    SequentialBoundaries,
+)
 from speakerd_server.errors import ModelUnusable, OutputUnusable, ProfileUnusable
 from speakerd_server.models.boundaries import boundaries_table, read_boundaries_table
 from speakerd_server.models.bundle import write_whole
@@ -30,7 +36,7 @@ from speakerd_server.models.card import (
     read_llr,
 )
 from speakerd_server.models.card_tables import Keys
-from speakerd_server.values import ModelIdentity
+from speakerd_server.values import ModelIdentity, ScoreScale
 
 FORMAT = "speakerd-calibration-1"
 """What the first line of a profile says."""
@@ -78,6 +84,31 @@ def read_profile(
         raise ProfileUnusable(path, error.problem.removeprefix("calibration.")) from error
 
 
+def with_profiles(bundles: Sequence[Bundle], paths: Sequence[Path]) -> list[Bundle]:
+    """Give bundles with the calibrations of profiles, in place of those of the same channel type.
+
+    Raises:
+        ProfileUnusable: A file is no profile, one of a model that is not there, one of asnorm
+            scores for a model without a cohort, or the second of a model for one channel type.
+    """
+    made_for: dict[tuple[ModelIdentity, str], Path] = {}
+    changed = {one.card.identity: one for one in bundles}
+    for path in paths:
+        identity = _made_for(path, _checked(path, "", _read_table(path), _KEYS))
+        if identity not in changed:
+            there = ", ".join(str(one) for one in changed)
+            raise ProfileUnusable(path, f"it is one of another model: {identity}, not {there}")
+        bundle, llr = changed[identity], read_profile(path, identity)
+        if llr.scale is ScoreScale.ASNORM and bundle.cohort is None:
+            raise ProfileUnusable(path, "it is of asnorm scores, and the model has no cohort")
+        first = made_for.setdefault((identity, llr.profile), path)
+        if first != path:
+            raise ProfileUnusable(path, f"{first} is the profile {llr.profile} of the model too")
+        card = replace(bundle.card, calibration=_calibrated(bundle.card, llr))
+        changed[identity] = replace(bundle, card=card)
+    return list(changed.values())
+
+
 def add_to_card(folder: Path, llr: LlrCalibration) -> None:
     """Write a calibration into a bundle's card, in place of one of the same profile name.
 
@@ -88,9 +119,12 @@ def add_to_card(folder: Path, llr: LlrCalibration) -> None:
         OutputUnusable: The folder cannot be written, as in an installed package.
     """
     card = read_card(folder)
+    _write_card(folder, replace(card, calibration=_calibrated(card, llr)), "--profile-output")
+
+
+def _calibrated(card: Card, llr: LlrCalibration) -> Calibration:
     others = tuple(one for one in card.calibration.llr if one.profile != llr.profile)
-    calibration = replace(card.calibration, llr=(*others, llr))
-    _write_card(folder, replace(card, calibration=calibration), "--profile-output")
+    return replace(card.calibration, llr=(*others, llr))
 
 
 def write_boundaries(path: Path, identity: ModelIdentity, one: SequentialBoundaries) -> None:
@@ -152,10 +186,14 @@ def _file(path: Path, keys: Keys, form: str, identity: ModelIdentity | None) -> 
     table = _checked(path, "", _read_table(path), keys)
     if table["format"] != form:
         raise ProfileUnusable(path, f"its format is {table['format']!r}, not {form!r}")
-    made_for = ModelIdentity(**_checked(path, "model.", table["model"], _MODEL_KEYS))
+    made_for = _made_for(path, table)
     if identity is not None and made_for != identity:
         raise ProfileUnusable(path, f"it is one of another model: {made_for}, not {identity}")
     return table
+
+
+def _made_for(path: Path, table: Mapping[str, Any]) -> ModelIdentity:
+    return ModelIdentity(**_checked(path, "model.", table["model"], _MODEL_KEYS))
 
 
 def _read_table(path: Path) -> dict[str, Any]:
