@@ -65,7 +65,7 @@ test-triton: setup-triton
 	$(BIN)/python -m pytest -m triton $(ARGS)
 
 bench: setup-export
-	for bench in tests/bench/bench_*.py tests/bench/calibrate.py tests/bench/handover.py tests/bench/kserve.py tests/bench/telephone.py; do $(BIN)/python $$bench || exit 1; done
+	for bench in tests/bench/bench_*.py tests/bench/calibrate.py tests/bench/handover.py tests/bench/kserve.py tests/bench/scales.py tests/bench/scales_live.py tests/bench/telephone.py; do $(BIN)/python $$bench || exit 1; done
 
 clean:
 	rm -rf $(VENV) build dist

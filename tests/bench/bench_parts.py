@@ -38,6 +38,7 @@ from speakerd_server.models.bundle import load_bundle, shipped_bundle
 from speakerd_server.pipeline import Heard
 from speakerd_server.policies import policy_for
 from speakerd_server.quality.limits import QualitySettings
+from speakerd_server.score.scales import Scorer
 from speakerd_server.session import Session
 from speakerd_server.session_settings import SessionSettings
 from speakerd_server.store.enrolment import EnrolmentStore
@@ -51,7 +52,8 @@ CALLS = 200
 ROUNDS = 7
 REPEATS = 400
 SPEAKERS, SEARCHES = 100_000, 30
-CARD = load_bundle(shipped_bundle()).card
+BUNDLE = load_bundle(shipped_bundle())
+CARD = BUNDLE.card
 EMBEDDING = np.linspace(-1.0, 1.0, CARD.dim, dtype=np.float32)
 FORMATS = {
     "mulaw_8k": (AudioFormat(Encoding.MULAW, 8000), bytes(17 * i * i % 251 for i in range(800))),
@@ -109,7 +111,8 @@ async def shared_parts() -> dict[str, float]:
             minimum_speech_s=1.0,
             maximum_speech_s=None,
         )
-        claim = Claim(serving, "default", Target(("load",)), CARD, policy, QualitySettings())
+        common = (serving, "default", Target(("load",)), CARD, policy, QualitySettings())
+        claim, plain_claim = Claim(*common, scorer=Scorer(CARD, BUNDLE.cohort)), Claim(*common)
         verdict = await claim.verdict(utterance, final=False)
         heard = Heard(utterance, final=False, received_samples=16000, complete_at_s=0.0)
 
@@ -129,6 +132,9 @@ async def shared_parts() -> dict[str, float]:
             "engine_alone": await timed(alone),
             "engine_in_a_crowd_of_8": await timed(crowd) / 8,
             "verdict": await timed(lambda: claim.verdict(utterance, final=False)),
+            "verdict_without_a_cohort": await timed(
+                lambda: plain_claim.verdict(utterance, final=False)
+            ),
             "answer": await timed(plain(answer)),
         }
         await batcher.stop()
