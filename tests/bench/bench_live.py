@@ -11,9 +11,10 @@ real-time pace, each stream claiming an enrolled speaker, with every kind of aud
 
 The ceiling is bare windows/s times the window hop (1.98 s), measured before every step of the
 search, over the share of the audio that becomes windows. `apart`: daemon and bare engine on all
-cores but one, the load on that one; `together`: everything on all cores. Lags, from the last sample
-of a window sent to its update received, are seen by the client; the gate's waiting for the end of a
-segment of speech is in them. Bar (design section 9): 0.90, gate off.
+cores but one, the load on that one; `together`: everything on all cores. Lags are seen by the
+client: from sending the message by which a window is complete to its update. `looks_ahead_ms`: how
+much later than its own last sample that message comes, since the gate has to hear that speech goes
+on, or ends. Bar (design section 9): 0.90, gate off.
 """
 
 from __future__ import annotations
@@ -31,7 +32,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 from speakerd.v1 import audio_pb2
 from speakerd.v1 import verification_pb2 as pb
-from speakerd_server.values import Float32
+from speakerd_server.gate.frames import first_state
+from speakerd_server.gate.network import BATCH_FRAMES, GateNetwork
+from speakerd_server.gate.settings import GateSettings
+from speakerd_server.models.bundle import load_bundle, shipped_bundle
+from speakerd_server.session import Session
+from speakerd_server.session_settings import SessionSettings
+from speakerd_server.values import AudioFormat, Encoding, Float32
 from support import wire
 from support.bare import BareEngine, Layout
 from support.cores import Cores, layouts, using
@@ -42,18 +49,19 @@ from support.speech import RATE_HZ, VOICES, pcm16, read
 FRAMES = 198
 HOP_S = FRAMES * 0.01
 MESSAGE_SAMPLES = 1600
-BEYOND_HOP_SAMPLES = 240
-"""A window's last frame ends so far behind the hop."""
 LIMIT_MS = 500.0
-SHARES = (0.5, 0.70, 0.80, 0.85, 0.90, 0.925, 0.95, 0.975, 1.0)
-STEP_S = 16.0
-SETTLE_S = 6.0
+SHARES = (0.5, 0.70, 0.80, 0.85, 0.90, 0.95, 1.0)
+STEP_S = 14.0
+SETTLE_S = 5.0
+CARD = load_bundle(shipped_bundle()).card
+EMBEDDING = np.linspace(-1.0, 1.0, CARD.dim, dtype=np.float32)
 BARE_S = 3.0
 PERCENTILES = (50, 90, 99)
+FORMAT = AudioFormat(Encoding.PCM16LE, RATE_HZ)
 Step = dict[str, object]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Kind:
     """What the streams of a search send."""
 
@@ -62,25 +70,55 @@ class Kind:
     embedded_share: float
     """Of the audio; the rest is left out by the gate."""
 
-    @property
-    def pace(self) -> Pace:
+    def __post_init__(self) -> None:
         content = pcm16(self.signal)
         ends = range(2 * MESSAGE_SAMPLES, len(content) + 1, 2 * MESSAGE_SAMPLES)
+        self.messages = [content[end - 2 * MESSAGE_SAMPLES : end] for end in ends]
+        self._completed: dict[int, list[int]] = {}
+        self._network = GateNetwork()
+
+    @property
+    def pace(self) -> Pace:
         return Pace(
-            messages=[content[end - 2 * MESSAGE_SAMPLES : end] for end in ends],
+            messages=self.messages,
             message_s=0.1,
             config=pb.VerificationConfig(
                 speaker_id="load", audio_format=wire.PCM16, speech_gate=self.gate
             ),
             last_message_of_window=lambda window: 0,
-            last_message_until=last_message_until,
+            completions=self.completions,
             window_s=HOP_S,
         )
 
+    def completions(self, first: int) -> list[int]:
+        """Hear a stream that begins with this message as the daemon does, window by window."""
+        if first not in self._completed:
+            self._completed[first] = [message for message, _ in self._heard(first)]
+        return self._completed[first]
 
-def last_message_until(committed_samples: int) -> int:
-    """Number of the 100 ms message with the last sample of the windows that end there."""
-    return (committed_samples + BEYOND_HOP_SAMPLES - 1) // MESSAGE_SAMPLES
+    def looks_ahead_ms(self) -> list[float]:
+        """Give how much later than a window's last sample the message comes that completes it."""
+        heard = self._heard(0)
+        return [100.0 * (message - end // MESSAGE_SAMPLES) for message, end in heard]
+
+    def _heard(self, first: int) -> list[tuple[int, int]]:
+        gated = self.gate == audio_pb2.SPEECH_GATE_ON
+        rule = GateSettings().rule if gated else None
+        session = Session(SessionSettings(FORMAT, CARD, 32_000, gate=rule))
+        state, found = first_state(), []
+        for number in range(round(STEP_S / 0.1) + 1):
+            step = session.push(self.messages[(first + number) % len(self.messages)])
+            while step.gate_frames is not None:
+                judged = []
+                for at in range(0, len(step.gate_frames), BATCH_FRAMES):
+                    frames = self._network.encode(step.gate_frames[at : at + BATCH_FRAMES])
+                    probabilities, state = self._network.judge(frames, state)
+                    judged.append(probabilities)
+                step = session.absorb_gate(np.concatenate(judged))
+            for window in step.windows:
+                session.absorb_embedding(window, EMBEDDING)
+                found.append((number, session.by_windows.committed_samples))
+        return found
 
 
 def main() -> None:
@@ -148,6 +186,10 @@ def search(
         "streams": best["streams"] if best else 0,
         "ceiling_streams": best["ceiling"] if best else None,
         "embedded_share": round(kind.embedded_share, 3),
+        "looks_ahead_ms": {
+            f"p{percent}": float(np.percentile(kind.looks_ahead_ms(), percent))
+            for percent in PERCENTILES
+        },
         "steps": steps,
     }
 
@@ -157,6 +199,8 @@ def step(
 ) -> Step:
     ceiling = bare.windows_per_s(layout, BARE_S) * HOP_S / kind.embedded_share
     streams = round(part * ceiling)
+    for number in range(streams):
+        kind.completions(round(number / streams * len(kind.messages)) % len(kind.messages))
     before_s = process_cpu_s(daemon.process.pid)
     with using(cores.generator):
         load: Load = asyncio.run(

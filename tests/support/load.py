@@ -54,9 +54,9 @@ class Pace:
     """Number of the message that completes window k, from 0."""
     window_s: float
     """Over which the start phases are spread evenly."""
-    last_message_until: Callable[[int], int] | None = None
-    """Number of the message that completes the windows of `committed_samples`, for streams whose
-    windows are not evenly spaced; `last_message_of_window` is then not asked."""
+    completions: Callable[[int], Sequence[int]] | None = None
+    """Of a stream that begins with this one of `messages`: number of the message that completes
+    each window; `last_message_of_window` is then not asked."""
 
 
 async def paced_streams(
@@ -100,9 +100,10 @@ async def _live(
         response_deserializer=pb.StreamVerifyResponse.FromString,
     )()
     sent_at: list[float] = []
-    reader = asyncio.create_task(_read(call, pace, load, sent_at, counted))
     requests = [pb.StreamVerifyRequest(audio=message) for message in pace.messages]
-    first = round(phase * len(requests))
+    first = round(phase * len(requests)) % len(requests)
+    completed = None if pace.completions is None else pace.completions(first)
+    reader = asyncio.create_task(_read(call, pace, completed, load, sent_at, counted))
     try:
         await call.write(pb.StreamVerifyRequest(config=pace.config))
         begin = time.perf_counter()
@@ -127,18 +128,23 @@ async def _live(
 
 
 async def _read(
-    call: Any, pace: Pace, load: Load, sent_at: Sequence[float], counted: tuple[float, float]
+    call: Any,
+    pace: Pace,
+    completed: Sequence[int] | None,
+    load: Load,
+    sent_at: Sequence[float],
+    counted: tuple[float, float],
 ) -> None:
     windows = 0
     async for response in call:
         if response.WhichOneof("response") != "update":
             continue
-        if pace.last_message_until is None:
+        if completed is None:
             message = pace.last_message_of_window(windows)
             windows += 1
         elif response.update.window_count > windows:
-            message = pace.last_message_until(response.update.committed_samples)
             windows = response.update.window_count
+            message = completed[windows - 1]
         else:
             continue
         sent = sent_at[min(message, len(sent_at) - 1)]

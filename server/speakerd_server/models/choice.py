@@ -118,9 +118,10 @@ def newest(versions: Sequence[Path]) -> Path:
 
 
 def natural_order(version: str) -> list[tuple[int, int, str]]:
-    """Give what versions are sorted by, so that "10" comes after "9"."""
+    """Give what versions are sorted by, so that "10" comes after "9"; "0" comes before "00"."""
     parts = re.findall(r"\d+|\D+", version)
-    return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts]
+    order = [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts]
+    return [*order, (-1, 0, version)]
 
 
 def _shipped(name: str) -> Path | None:
