@@ -6,11 +6,18 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from speakerd_server.decision import Comparison, decide
+from speakerd_server.decision import Comparison, decide, revoked
 from speakerd_server.errors import PolicyInvalid, SequentialUnavailable
 from speakerd_server.policies import policy_for
 from speakerd_server.sequential import SequentialDecision, one_look
-from speakerd_server.values import Decision, ScoreScale, SpeakerState, Thresholds, Verdict
+from speakerd_server.values import (
+    Decision,
+    Handover,
+    ScoreScale,
+    SpeakerState,
+    Thresholds,
+    Verdict,
+)
 from support.boundaries import BOUNDARIES, card
 
 RATE_HZ = 16_000
@@ -162,6 +169,16 @@ def test_a_policy_takes_its_maximum_from_the_boundaries_and_has_no_threshold() -
     assert policy_for(card(BOUNDARIES), sequential=RATES, maximum_speech_s=3.0).scale is (
         ScoreScale.COSINE
     )
+
+
+@pytest.mark.parametrize("revoke", [False, True])
+def test_a_policy_by_boundaries_keeps_what_is_done_at_a_handover(revoke: bool) -> None:
+    policy = policy_for(card(BOUNDARIES), sequential=RATES, revoke_at_handover=revoke)
+    assert policy.revoke_at_handover is revoke
+    kept = verdict(looked(0.95))
+    told = revoked(kept, Handover(0.2, 5, 40_000), policy)
+    assert told.decision is (Decision.UNDECIDED if revoke else Decision.ACCEPT)
+    assert told.scores == kept.scores
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from speakerd_server.cards import Card
 from speakerd_server.errors import PolicyInvalid, ScaleUnavailable
@@ -37,7 +38,8 @@ def policy_for(
         if not (accept_at is None and reject_below is None):
             raise PolicyInvalid("sequential", "accept_at and reject_below must be unset with it")
         _check_speech(minimum_speech_s, maximum_speech_s)
-        return sequential_policy(card, scale, minimum_speech_s, maximum_speech_s, sequential)
+        decided = sequential_policy(card, scale, minimum_speech_s, maximum_speech_s, sequential)
+        return replace(decided, revoke_at_handover=revoke_at_handover)
     if scale is None and not (accept_at is None and reject_below is None):
         raise PolicyInvalid("scale", "must be set where accept_at or reject_below is")
     scale = scale or ScoreScale.COSINE

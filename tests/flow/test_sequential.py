@@ -74,6 +74,26 @@ def test_an_accept_stays_to_the_final_though_the_score_falls(stubs: wire.Stubs) 
     assert "after 1.98 s of speech (1 window); that stays" in final.reason
 
 
+def test_a_handover_turns_a_settled_accept_back_where_the_policy_wants_that(
+    stubs: wire.Stubs,
+) -> None:
+    policy = pb.Policy(sequential=SEQUENTIAL.sequential, handover=pb.HandoverPolicy(revoke=True))
+    content = speech("slt-call", "slt-call", "rms-call", "rms-enrol")
+    answers = talk(stubs, content, policy=policy)
+    assert answers[0].opened.policy.handover.revoke
+    updates = [one.update for one in answers if one.WhichOneof("response") == "update"]
+    told = [one for one in updates if one.window_count]
+    before = {one.decision for one in told if not one.HasField("handover")}
+    since = {one.decision for one in told if one.HasField("handover")}
+    assert before == {audio_pb2.DECISION_ACCEPT}
+    assert since == {audio_pb2.DECISION_UNDECIDED}
+    final = answers[-1].final
+    assert final.decision == audio_pb2.DECISION_UNDECIDED
+    assert final.reason.startswith("another voice took over")
+    assert final.reason.endswith("that stays")
+    assert final.scores[0].decision == audio_pb2.DECISION_ACCEPT
+
+
 def test_a_reject_stays_as_well_and_each_speaker_is_decided_alone(stubs: wire.Stubs) -> None:
     both = pb.SpeakerList(speaker_ids=[RMS, SLT])
     final = talk(stubs, taken_over(), speakers=both)[-1].final
