@@ -44,6 +44,35 @@ def test_the_first_crossing_decides_a_path_at_its_second() -> None:
     assert outcome.seconds == pytest.approx([1.98, 0.98, 3.0, 2.98])
 
 
+def test_where_a_second_has_both_crossings_the_wrong_one_counts() -> None:
+    bounds = Bounds(np.array([0.5, 0.5]), np.array([0.5, 0.5]))
+    high, low, at = (
+        np.array([[0.6, 0.6]] * 2),
+        np.array([[0.4, 0.6]] * 2),
+        np.array([[0.9, 1.9]] * 2),
+    )
+    outcome = by_bounds(Paths(high, low, at, ("a", "a"), ("a", "b")), bounds)
+    assert outcome.decided.tolist() == [REJECTED, ACCEPTED]
+    assert outcome.seconds.tolist() == [0.9, 0.9]
+
+
+def test_the_one_look_is_each_paths_own_where_looks_do_not_fall_into_the_same_seconds() -> None:
+    some = paths(persons=6, cohort=60)
+    late = np.array([caller in ("p0", "p1") for caller in some.caller])[:, None]
+    moved = Paths(
+        np.where(late, np.roll(some.highest, 1, axis=1), some.highest),
+        np.where(late, np.roll(some.lowest, 1, axis=1), some.lowest),
+        np.where(late, np.roll(some.seconds, 1, axis=1) - 0.98, some.seconds),
+        some.caller,
+        some.claimed,
+    )
+    assert fixed_look_s(moved) == pytest.approx((4 * 9.9 + 2 * 10.9) / 6)
+    one_look = measure(moved, 0.1, 0.1, draws=100).ways[2]
+    assert one_look.ever_accepted.value == pytest.approx(0.1, abs=0.02)
+    assert one_look.ever_rejected.value < 0.5
+    assert 9.9 < one_look.seconds_mean < 10.9
+
+
 def test_one_look_accepts_no_more_impostors_than_wanted_at_its_second() -> None:
     some = paths()
     impostors = some.only(~some.target)

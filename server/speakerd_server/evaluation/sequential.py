@@ -208,14 +208,15 @@ def _accepting(fitted: Paths, target_far: float) -> Bounds:
 
 
 def by_bounds(paths: Paths, bounds: Bounds) -> _Outcome:
-    """Decide paths by their first crossing; where a second has both, the rejection counts."""
+    """Decide paths by their first crossing; where a second has both, the wrong one counts."""
     accepts, rejects = paths.highest >= bounds.accept, paths.lowest < bounds.reject
-    return _first(paths, accepts, rejects)
+    own = paths.target[:, None]
+    return _first(paths, accepts & ~(rejects & own), rejects & (own | ~accepts))
 
 
 def fixed_look_s(paths: Paths) -> float:
-    """Give the net speech at the first look from FIXED_S on, or at the last one."""
-    return float(np.nanmean(paths.seconds[:, _fixed_column(paths)]))
+    """Give the mean net speech at each path's first look from FIXED_S on, or at its last one."""
+    return float(_at_fixed(paths, paths.seconds).mean())
 
 
 def one_look_threshold(paths: Paths, target_far: float) -> float:
@@ -223,23 +224,26 @@ def one_look_threshold(paths: Paths, target_far: float) -> float:
 
     As usual: the look is that of `fixed_look_s`, and each path weighs the same.
     """
-    scores = np.sort(paths.only(~paths.target).highest[:, _fixed_column(paths)])[::-1]
+    impostors = paths.only(~paths.target)
+    scores = np.sort(_at_fixed(impostors, impostors.highest))[::-1]
     allowed = math.floor(target_far * len(scores) + 1e-9)
     above = scores[scores > scores[min(allowed, len(scores) - 1)]]
     return float(above[-1]) if above.size else float(np.nextafter(scores[0], np.inf))
 
 
-def _fixed_column(paths: Paths) -> int:
-    looked = np.flatnonzero(~np.isnan(paths.highest).any(axis=0))
-    late = looked[looked >= FIXED_S - 1]
-    near = late[np.nanmean(paths.seconds[:, late], axis=0) >= FIXED_S - 0.5]
-    return int(near[0] if near.size else looked[-1])
+def _at_fixed(paths: Paths, values: Float64) -> Float64:
+    """Give float64[n] of float64[n, S], at each path's own look of `fixed_look_s`."""
+    late, looked = paths.seconds >= FIXED_S - 0.5, ~np.isnan(paths.seconds)
+    last = looked.shape[1] - 1 - looked[:, ::-1].argmax(axis=1)
+    column = np.where(late.any(axis=1), late.argmax(axis=1), last)
+    chosen: Float64 = values[np.arange(len(column)), column]
+    return chosen
 
 
 def _at_one_look(paths: Paths, threshold: float) -> _Outcome:
-    column = _fixed_column(paths)
-    decided = np.where(paths.highest[:, column] >= threshold, ACCEPTED, REJECTED)
-    return _Outcome(decided.astype(np.int8), paths.seconds[:, column])
+    accepted = _at_fixed(paths, paths.highest) >= threshold
+    decided = np.where(accepted, ACCEPTED, REJECTED).astype(np.int8)
+    return _Outcome(decided, _at_fixed(paths, paths.seconds))
 
 
 def _at_every_look(paths: Paths, threshold: float) -> _Outcome:
