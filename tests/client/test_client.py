@@ -189,13 +189,13 @@ async def test_a_source_can_be_enrolled_in_one_go(client: AsyncClient) -> None:
 
 async def test_speakers_are_listed_over_pages_and_changed(client: AsyncClient) -> None:
     for number in range(3):
-        await client.enroll(f"page-{number}", ENROL, domain="other")
+        await client.enroll(f"sdk-page-{number}", ENROL, domain="other")
     pages = client.list_speakers(domain="other", page_size=2)
-    listed = [each.speaker_id async for each in pages if each.speaker_id.startswith("page-")]
-    assert listed == ["page-0", "page-1", "page-2"]
-    speaker = await client.get_speaker("page-0", domain="other")
+    listed = [each.speaker_id async for each in pages if each.speaker_id.startswith("sdk-page-")]
+    assert listed == ["sdk-page-0", "sdk-page-1", "sdk-page-2"]
+    speaker = await client.get_speaker("sdk-page-0", domain="other")
     changed = await client.update_speaker(
-        "page-0",
+        "sdk-page-0",
         domain="other",
         display_name="Nobody",
         remove_recording_ids=[speaker.recordings[0].recording_id],
