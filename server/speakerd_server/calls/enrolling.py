@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from speakerd_server.calls.hearing import Hearing
 from speakerd_server.calls.serving import Serving
+from speakerd_server.decision import pair_of
 from speakerd_server.enrolled import NewRecording, Speaker, Voiceprint
 from speakerd_server.errors import (
     AudioWithoutVoice,
@@ -16,9 +17,10 @@ from speakerd_server.errors import (
     PoorAudio,
     SpeakerOptedOut,
 )
+from speakerd_server.policies import card_thresholds
 from speakerd_server.quality.limits import QualitySettings, poor
 from speakerd_server.score.similarity import cosine
-from speakerd_server.values import SpeakerState, Utterance
+from speakerd_server.values import ScoreScale, SpeakerState, Thresholds, Utterance
 
 MOST_DUPLICATES = 5
 
@@ -200,23 +202,30 @@ class Enrolment:
         self, utterance: Utterance, alike: float | None
     ) -> DifferentSpeaker | MultipleSpeakers | None:
         """Say why other people may be speaking, by the card's thresholds; without them nothing."""
-        calibration = self.hearing.model.card.calibration
-        least = calibration.reject_below
-        if alike is not None and least is not None and alike < least:
-            return DifferentSpeaker(alike, least)
-        together = calibration.several_below
+        if alike is not None and self._earlier is not None:
+            held = self._held_against(self._earlier, utterance)
+            if held is not None and alike < held.reject_below:
+                return DifferentSpeaker(alike, held.reject_below)
+        together = self.hearing.model.card.calibration.several_below
         if together is not None and utterance.consistency < together:
             return MultipleSpeakers(utterance.consistency, together)
         return None
 
     async def _duplicates(self, utterance: Utterance) -> tuple[tuple[str, float], ...]:
-        card = self.hearing.model.card
-        found = await self._serving.enrolments.search(
-            self.domain, card.identity, utterance.mean, MOST_DUPLICATES + 1
-        )
-        least = 1.0 if card.accept_at is None else card.accept_at
-        others = [hit for hit in found.hits if hit[0] != self.speaker_id and hit[1] >= least]
+        enrolments, identity = self._serving.enrolments, self.hearing.model.card.identity
+        found = await enrolments.search(self.domain, identity, utterance.mean, MOST_DUPLICATES + 1)
+        others = []
+        for name, alike in found.hits:
+            other = await enrolments.voiceprint(self.domain, name, identity)
+            held = None if other is None else self._held_against(other, utterance)
+            if name != self.speaker_id and held is not None and alike >= held.accept_at:
+                others.append((name, alike))
         return tuple(others[:MOST_DUPLICATES])
+
+    def _held_against(self, other: Voiceprint, utterance: Utterance) -> Thresholds | None:
+        """Give the card's thresholds of cosine for the bands of both; None: it has none."""
+        card, bands = self.hearing.model.card, pair_of(other.band, utterance.band)
+        return card_thresholds(card, ScoreScale.COSINE, bands)
 
     def _speech_s(self, utterance: Utterance) -> float:
         return utterance.speech_samples / self.hearing.model_rate_hz

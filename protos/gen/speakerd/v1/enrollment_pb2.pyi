@@ -295,8 +295,9 @@ class EnrollmentConfig(_message.Message):
     speech_gate: _audio_pb2.SpeechGate.ValueType
     """Unset: the server's setting."""
     force: _builtins.bool
-    """Store a recording even if it is unlike the speaker's earlier ones or has several voices; without
-    it the call ends with DIFFERENT_SPEAKER or MULTIPLE_SPEAKERS and nothing is stored.
+    """Store a recording even if it is unlike the speaker's earlier ones (their cosine is below the
+    model's reject threshold for the bands of both sides) or has several voices; without it the call
+    ends with DIFFERENT_SPEAKER or MULTIPLE_SPEAKERS and nothing is stored.
     """
     check_duplicates: _builtins.bool
     """Look whether this voice is enrolled under another id of the domain already, and say so in the
@@ -560,8 +561,8 @@ class EnrollmentResult(_message.Message):
 
     @_builtins.property
     def duplicates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Duplicate]:
-        """With check_duplicates: at most 5 others at or above the model's accept threshold, most alike
-        first.
+        """With check_duplicates: at most 5 others at or above the model's accept threshold for the bands of
+        both sides, most alike first.
         """
 
     def __init__(
