@@ -61,6 +61,24 @@ def test_nothing_depends_on_splits_or_on_when_embeddings_come_back(
         assert np.array_equal(window.rows, same.rows)
 
 
+@settings(max_examples=50, deadline=None)
+@given(st.integers(3_000, 6_000), st.sampled_from([800, 1_234]), st.booleans(), st.data())
+def test_a_handover_is_the_same_however_the_audio_is_split(
+    change: int, length: int, late: bool, data: st.DataObject
+) -> None:
+    signal = np.concatenate([noise(change), 0.02 * noise(5_000, 1)]).astype(np.float32)
+    whole = to_bytes(signal, Encoding.PCM16LE)
+    plain = card()
+    watching = replace(plain, calibration=replace(plain.calibration, handover_below=0.9))
+    wanted = SessionSettings(PCM_16K, watching, length)
+    split = Call(wanted, late)
+    final = split.run(pieces(whole, data.draw(splits(len(whole)))))
+    expected, joined = heard(wanted, whole)
+    assert expected.handover is not None
+    assert final.handover == expected.handover
+    assert [one.handover for one in split.updates] == [one.handover for one in joined.updates]
+
+
 @settings(max_examples=60, deadline=None)
 @given(calls())
 @example((replace(TWO_SECONDS, samples_per_chunk=800), bytes(2 * 5_000)))
