@@ -141,7 +141,7 @@ def test_thresholds_decide_on_any_scale(cosine: float, decision: Decision) -> No
 @pytest.mark.parametrize(
     ("cosine", "speech_s", "windows", "why"),
     [
-        (None, 4.0, 0, "no window with a voice in it was heard yet, in 4.00 s of audio"),
+        (None, 4.0, 0, "no window with a voice in it was heard yet, in 4.00 s of net speech"),
         (0.9, 0.99, 1, "0.99 s of speech is less than the 1.00 s that the policy asks for"),
         (-0.9, 0.99, 1, "0.99 s of speech is less than the 1.00 s that the policy asks for"),
         (None, 4.0, 2, "there is nothing to compare alice with, in 4.00 s of speech"),

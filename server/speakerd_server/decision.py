@@ -211,7 +211,7 @@ def _why_undecided(heard: _Heard, one: SpeakerScore) -> str:
 def _why_not_enough_speech(heard: _Heard, one: SpeakerScore) -> str:
     speech = heard.seconds(heard.speech_samples)
     if heard.window_count == 0:
-        return f"no window with a voice in it was heard yet, in {speech} of audio"
+        return f"no window with a voice in it was heard yet, in {speech} of net speech"
     if heard.speech_samples < heard.policy.minimum_speech_samples:
         needed = heard.seconds(heard.policy.minimum_speech_samples)
         return f"{speech} of speech is less than the {needed} that the policy asks for"

@@ -236,16 +236,19 @@ class AudioOutOfRange(InvalidInput):
 
 
 class AudioWithoutVoice(InvalidInput):
-    """Nothing varies in any window of the audio."""
+    """Nothing varies in any window of the audio, or no speech in it makes a window."""
 
     reason = "AUDIO_WITHOUT_VOICE"
     field = "audio"
 
     def __init__(self, windows: int) -> None:
         self.windows = windows
+        heard = f"nothing varies in the audio ({windows} window(s) of silence, a constant or one"
+        heard += " frame repeated)"
+        if not windows:
+            heard = "no speech was heard in the audio that is long enough for a window"
         super().__init__(
-            f"nothing varies in the audio ({windows} window(s) of silence, a constant or one frame"
-            " repeated), so there is no voice to embed; check the microphone and the encoding"
+            f"{heard}, so there is no voice to embed; check the microphone and the encoding"
         )
 
 

@@ -17,7 +17,7 @@ from speakerd_server.calls.hearing import Hearing
 from speakerd_server.calls.models import Models, VersionPolicy
 from speakerd_server.calls.serving import CallSettings, Serving
 from speakerd_server.cards import BandThresholds, Calibration
-from speakerd_server.errors import DifferentSpeaker
+from speakerd_server.errors import AudioWithoutVoice, DifferentSpeaker
 from speakerd_server.quality.limits import QualitySettings
 from speakerd_server.session_settings import SessionSettings
 from speakerd_server.store.enrolment import EnrolmentStore
@@ -112,6 +112,17 @@ def test_a_voice_is_a_duplicate_by_the_thresholds_of_both_bands(tmp_path: Path) 
         assert asyncio.run(duplicates(open_store, "middle", 0.45)) == ["wide"]
         assert asyncio.run(duplicates(open_store, "high", 0.55)) == ["unknown", "wide"]
         assert asyncio.run(duplicates(open_store, "same", 0.65)) == ["narrow", "unknown", "wide"]
+
+
+def test_a_recording_without_speech_is_refused_in_words_that_fit(tmp_path: Path) -> None:
+    for windows, words in ((0, "no speech was heard"), (2, r"nothing varies in the audio \(2 ")):
+        silence = dataclasses.replace(
+            heard(0.5, None), window_count=0, windows_without_variance=windows
+        )
+        with serving(tmp_path) as open_store:
+            enrolment = Enrolment(open_store, DOMAIN, "bob", HEARING, WANTED)
+            with pytest.raises(AudioWithoutVoice, match=words):
+                asyncio.run(enrolment.store(silence))
 
 
 @settings(max_examples=30, deadline=None)
