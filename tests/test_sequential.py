@@ -213,15 +213,17 @@ def test_a_model_without_boundaries_says_how_to_learn_them() -> None:
 
 def test_a_call_must_be_heard_as_those_behind_the_boundaries() -> None:
     looks = SequentialDecision([BOUNDARIES], RATE_HZ)
-    looks.check(32_000, gated=True, searched=False)
+    looks.check(32_000, None, gated=True, searched=False)
+    looks.check(32_000, 32_000, gated=True, searched=False)
     for problem, heard in (
-        ("learnt with samples_per_chunk 32000, not -1", (-1, True, False)),
-        ("set speech_gate to ON", (32_000, False, False)),
-        ("name speakers, do not search for one", (32_000, True, True)),
+        ("learnt with samples_per_chunk 32000, not -1", (-1, None, True, False)),
+        ("set speech_gate to ON", (32_000, None, False, False)),
+        ("name speakers, do not search for one", (32_000, None, True, True)),
+        ("it ends before the first window, of 2 s", (32_000, 31_999, True, False)),
     ):
-        length, gated, searched = heard
+        length, most, gated, searched = heard
         with pytest.raises(PolicyInvalid, match=problem):
-            looks.check(length, gated=gated, searched=searched)
+            looks.check(length, most, gated=gated, searched=searched)
 
 
 def test_what_is_looked_at_once_has_no_use_for_it() -> None:

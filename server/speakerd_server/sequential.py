@@ -125,8 +125,13 @@ class SequentialDecision:
         self._settled: dict[str, Settled] = {}
         self._looked_windows = 0
 
-    def check(self, samples_per_chunk: int, *, gated: bool, searched: bool) -> None:
-        """Raise PolicyInvalid unless a call is heard as those behind the boundaries were."""
+    def check(
+        self, samples_per_chunk: int, maximum_samples: int | None, *, gated: bool, searched: bool
+    ) -> None:
+        """Raise PolicyInvalid unless a call is heard as those behind the boundaries were.
+
+        Or where its maximum of speech ends before the first window, so that nothing would decide.
+        """
         if searched:
             problem = "its error rates are those of a claim; name speakers, do not search for one"
             raise PolicyInvalid("sequential", problem)
@@ -134,6 +139,10 @@ class SequentialDecision:
             if samples_per_chunk != learnt.samples_per_chunk:
                 problem = f"it was learnt with samples_per_chunk {learnt.samples_per_chunk}"
                 raise PolicyInvalid("sequential", f"{problem}, not {samples_per_chunk}")
+            if maximum_samples is not None and maximum_samples < samples_per_chunk:
+                window_s = samples_per_chunk / self._rate_hz
+                problem = f"it ends before the first window, of {window_s:g} s, that could decide"
+                raise PolicyInvalid("maximum_net_speech", problem)
             if gated != learnt.speech_gate:
                 wanted = "speech alone" if learnt.speech_gate else "all audio"
                 on = "ON" if learnt.speech_gate else "OFF"

@@ -203,6 +203,15 @@ def test_what_is_shorter_than_a_window_is_undecided(stubs: wire.Stubs) -> None:
             "POLICY_INVALID",
             "policy.maximum_net_speech",
         ),
+        (
+            {
+                "policy": pb.Policy(
+                    sequential=SEQUENTIAL.sequential, maximum_net_speech=Duration(seconds=1)
+                )
+            },
+            "POLICY_INVALID",
+            "policy.maximum_net_speech",
+        ),
         ({"speech_gate": audio_pb2.SPEECH_GATE_OFF}, "POLICY_INVALID", "policy.sequential"),
         ({"samples_per_chunk": -1}, "POLICY_INVALID", "policy.sequential"),
         ({"samples_per_chunk": 48_000}, "POLICY_INVALID", "policy.sequential"),

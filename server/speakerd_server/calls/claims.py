@@ -95,6 +95,7 @@ class Claim:
         if self._sequential is not None:
             self._sequential.check(
                 hearing.samples_per_chunk,
+                hearing.maximum_speech_samples,
                 gated=hearing.gated,
                 searched=self._target.top_k is not None,
             )

@@ -196,8 +196,10 @@ class SequentialPolicy(_message.Message):
     it is UNDECIDED. The last window, which the call's end cuts short, decides nothing.
 
     Each claimed speaker is decided alone, and the rates are those of one claim: a stranger who is
-    compared with ten speakers has ten chances. With whole_domain or group, with a samples_per_chunk or
-    speech_gate other than those behind the boundaries, and in Compare: POLICY_INVALID.
+    compared with ten speakers has ten chances. With several, the decision of each stays, and that of
+    the call is the one of the speaker who is most alike at the moment. With whole_domain or group, with a
+    samples_per_chunk or speech_gate other than those behind the boundaries, with a maximum_net_speech
+    below one window, and in Compare: POLICY_INVALID.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
