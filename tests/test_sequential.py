@@ -94,6 +94,30 @@ def test_each_speaker_is_decided_alone() -> None:
     assert [one.decision for one in decided.values() if one] == [Decision.ACCEPT, Decision.REJECT]
 
 
+def test_one_accepted_speaker_is_enough_for_the_call_whoever_is_more_alike_now() -> None:
+    looks = SequentialDecision([BOUNDARIES], RATE_HZ)
+    for speaker_id, cosine in (("alice", 0.95), ("bob", -0.9)):
+        looks.look(speaker_id, cosine, speech_samples=RATE_HZ, windows=1, bands="wide-wide")
+    told = decide(
+        policy_for(card(BOUNDARIES), sequential=RATES),
+        [
+            Comparison("alice", 0.1, SpeakerState.ENROLLED, "wide-wide"),
+            Comparison("bob", 0.9, SpeakerState.ENROLLED, "wide-wide"),
+        ],
+        speech_samples=2 * RATE_HZ,
+        window_count=2,
+        sample_rate_hz=RATE_HZ,
+        speakers_compared=2,
+        sequential=looks,
+    )
+    assert [(one.speaker_id, one.decision) for one in told.scores] == [
+        ("bob", Decision.REJECT),
+        ("alice", Decision.ACCEPT),
+    ]
+    assert told.decision is Decision.ACCEPT
+    assert told.reason.startswith("alice")
+
+
 def test_the_reason_tells_when_and_by_how_much() -> None:
     reason = verdict(looked(0.5, 0.81)).reason
     assert reason == (

@@ -98,7 +98,7 @@ def decide(
     meant and nobody is enrolled in it. Samples are net speech at the model's rate,
     `sample_rate_hz`. Scores come back on the policy's scale, most alike first. `poor` says why the
     audio is too bad to be judged; empty: it is not. With `sequential`, what its looks have settled
-    stays, and nothing else decides.
+    stays, and nothing else decides: one speaker who was accepted is enough for the call.
     """
     heard = _Heard(
         policy, speech_samples, window_count, sample_rate_hz, speakers_compared, poor, sequential
@@ -110,6 +110,9 @@ def decide(
     scores = sorted((_score(one, heard) for one in comparisons), key=_most_alike_first)
     comparable = (one for one in scores if one.decision not in _BY_STATE.values())
     first = next(comparable, scores[0])
+    if sequential is not None:
+        accepted = (one for one in scores if one.decision is Decision.ACCEPT)
+        first = next(accepted, first)
     reason = _REASONS[first.decision](heard, first)
     return Verdict(first.decision, reason, tuple(scores), speakers_compared)
 

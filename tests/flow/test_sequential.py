@@ -102,6 +102,9 @@ def test_a_reject_stays_as_well_and_each_speaker_is_decided_alone(stubs: wire.St
     assert found[RMS].decision == audio_pb2.DECISION_REJECT
     assert found[SLT].score.value < found[SLT].accept_at
     assert found[RMS].score.value > found[RMS].accept_at
+    assert final.scores[0].speaker_id == RMS
+    assert final.decision == audio_pb2.DECISION_ACCEPT
+    assert SLT in final.reason
 
 
 @pytest.mark.parametrize("name", [SLT, RMS])

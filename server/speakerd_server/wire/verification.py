@@ -48,7 +48,8 @@ class _Verification:
     async def result(self, heard: Heard) -> tuple[pb.VerificationResult, Verdict]:
         verdict = await self.claim.verdict(heard.utterance, final=heard.final)
         if verdict.decision is Decision.ACCEPT:
-            self.uses.note(self.domain, verdict.scores[0].speaker_id)
+            accepted = [one for one in verdict.scores if one.decision is Decision.ACCEPT]
+            self.uses.note(self.domain, accepted[0].speaker_id)
         hits = await self.watch.look(heard.utterance)
         wire_rate_hz = self.hearing.audio_format.sample_rate_hz
         message = result_convert.result(

@@ -197,7 +197,7 @@ class SequentialPolicy(_message.Message):
 
     Each claimed speaker is decided alone, and the rates are those of one claim: a stranger who is
     compared with ten speakers has ten chances. With several, the decision of each stays, and that of
-    the call is the one of the speaker who is most alike at the moment. With whole_domain or group, with a
+    the call is ACCEPT once one of them was accepted, until then that of the one most alike at the moment. With whole_domain or group, with a
     samples_per_chunk or speech_gate other than those behind the boundaries, with a maximum_net_speech
     below one window, and in Compare: POLICY_INVALID.
     """
@@ -653,7 +653,9 @@ class VerificationResult(_message.Message):
     committed_samples: _builtins.int
     """Wire samples whose windows are done: in the average, or left out for want of variance."""
     decision: _audio_pb2.Decision.ValueType
-    """The answer for the call: for several targets that of the most alike speaker."""
+    """The answer for the call: for several targets that of the most alike speaker, with `sequential` that
+    of one who was accepted.
+    """
     reason: _builtins.str
     """Why, in one sentence with the numbers. For people; programs read `decision`."""
     speakers_compared: _builtins.int
