@@ -4,6 +4,7 @@ import asyncio
 import os
 import pickle
 import socket
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -224,3 +225,22 @@ async def test_how_busy_the_engine_is_counts_the_windows_of_all_front_ends(
         await until(lambda: not front.connection.is_up)
         assert front.connection.windows == 0
         assert front.connection.waited_s < 2.0
+
+
+async def test_a_connection_that_is_made_after_the_end_is_let_go_of(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    ours, theirs = socket.socketpair()
+
+    def slowly(_: object) -> tuple[socket.socket, object]:
+        begun.set()
+        assert go_on.wait(5)
+        return ours, object()
+
+    monkeypatch.setattr(engine_connection.EngineConnection, "_greet", slowly)
+    async with connected(path):
+        assert await asyncio.to_thread(begun.wait, 5)
+    go_on.set()
+    await until(lambda: ours.fileno() == -1)
+    theirs.close()

@@ -176,12 +176,21 @@ class EngineConnection:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                connection, self._status = await asyncio.to_thread(self._greet)
+                connection, self._status = await self._greeted()
                 await loop.create_unix_connection(lambda: EngineAnswers(self), sock=connection)
             except (OSError, ValueError):
                 await asyncio.sleep(_AGAIN_S)
                 continue
             return
+
+    async def _greeted(self) -> tuple[socket.socket, StatusPage]:
+        """Greet on a thread, which cannot be stopped: who comes too late is let go of."""
+        greeting = asyncio.create_task(asyncio.to_thread(self._greet))
+        try:
+            return await asyncio.shield(greeting)
+        except asyncio.CancelledError:
+            greeting.add_done_callback(_let_go)
+            raise
 
     def _greet(self) -> tuple[socket.socket, StatusPage]:
         """Give the memory and get the status page."""
@@ -258,3 +267,8 @@ class EngineConnection:
         elif record.kind == RELEASED:
             return EngineLost(self.name)
         raise ValueError(f"{record} is nothing that an engine answers")
+
+
+def _let_go(greeting: asyncio.Task[tuple[socket.socket, StatusPage]]) -> None:
+    if not greeting.cancelled() and greeting.exception() is None:
+        greeting.result()[0].close()
