@@ -75,7 +75,7 @@ def test_noise_before_the_line_leaves_it_narrow() -> None:
 
 def test_the_level_is_relative_to_a_full_scale_sine() -> None:
     time_s = np.arange(4 * RATE_HZ) / RATE_HZ
-    bursts = np.sin(2 * np.pi * 500 * time_s) * (time_s % 1 < 0.5)
+    bursts = np.sin(2 * np.pi * 500 * time_s) * np.where(time_s % 1 < 0.5, 1.0, 0.01)
     for level_db in (0.0, -20.0, -40.0):
         samples = np.asarray(bursts * 10 ** (level_db / 20), np.float32)
         assert meter(samples).level_dbfs == pytest.approx(level_db, abs=0.7)
@@ -122,3 +122,15 @@ def test_what_is_said_of_a_place_does_not_depend_on_what_came_after(
             pushed = min(place, len(voice))
         found.append(split.at(place))
     assert found[:-1] == expected
+
+
+@pytest.mark.parametrize("hush", [0.0, 1e-5], ids=["zeros", "dither"])
+def test_what_is_silent_beside_noise_says_nothing_of_the_noise(hush: float) -> None:
+    """A line that is muted for a while is as noisy as it is when it is not."""
+    voice = read(VOICES / "slt-call.flac")
+    for wanted_db in (0.0, 10.0, 20.0):
+        noisy = with_noise(voice, wanted_db, 1)
+        alone = meter(noisy).snr_db
+        silence = np.asarray(hush * noise(len(noisy), 2), np.float32)
+        for parts in ([noisy, silence], [silence, noisy], [noisy, silence, noisy]):
+            assert meter(np.concatenate(parts)).snr_db == pytest.approx(alone, abs=2.0)

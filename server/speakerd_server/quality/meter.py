@@ -6,6 +6,7 @@ never in all bands at once; counted by steps of half a decibel, so that nothing 
 signal. The idea, noise as the minimum over time in each band, is that of R. Martin, "Noise power
 spectral density estimation based on optimal smoothing and minimum statistics", IEEE Trans. Speech
 and Audio Processing 9(5), 2001; the quantile and its factor were chosen on speech with noise added.
+Frames without any sound are none of those.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ _SCALE = 2.0 / (FRAME_SAMPLES * float(np.sum(_WINDOW.astype(np.float64) ** 2)))
 _QUANTILE, _FACTOR = 0.1, 1.6
 """Of a band's frames, and from the power there to the mean power of noise."""
 _STEPS_PER_DB, _LOWEST_DB, _STEPS = 2, -120.0, 260
+_SOUND_STEP = int((-95.0 - _LOWEST_DB) * _STEPS_PER_DB)
+"""Of frames that are quieter, as where a line is muted, nothing is learnt of the noise: dither of
+16 bits has -96 dB."""
 _SINE_POWER = 0.5
 _LEAST_SNR_DB, _MOST_SNR_DB = -20.0, 60.0
 
@@ -46,6 +50,7 @@ class Meter:
     def __init__(self) -> None:
         self._rest = np.empty(0, np.float32)
         self._counts = np.zeros((_BANDS, _STEPS), np.int32)
+        self._sounding = 0
         self._totals = np.zeros(_STEPS, np.int64)
         self._sums = np.zeros(_BANDS, np.float64)
         self._frames = 0
@@ -69,11 +74,13 @@ class Meter:
         power = np.add.reduceat(squares, _EDGES[:-1], axis=1, dtype=np.float64) * _SCALE
         # Row by row, after what there was: a sum of sums would depend on the splits.
         self._sums = np.concatenate([self._sums[None], power]).sum(axis=0)
-        steps = _steps(power)
-        places = steps + np.arange(_BANDS) * _STEPS
+        totals = _steps(power.sum(axis=1))
+        sounding = totals >= _SOUND_STEP
+        places = _steps(power[sounding]) + np.arange(_BANDS) * _STEPS
         counts = np.bincount(places.ravel(), minlength=_BANDS * _STEPS)
         self._counts += counts.reshape(_BANDS, _STEPS).astype(np.int32)
-        self._totals += np.bincount(_steps(power.sum(axis=1)), minlength=_STEPS)
+        self._sounding += int(np.count_nonzero(sounding))
+        self._totals += np.bincount(totals, minlength=_STEPS)
         self._frames += len(frames)
 
     @property
@@ -110,9 +117,9 @@ class Meter:
 
     def _noise(self) -> float:
         """Mean square of the noise; 0 where there is none, or too little audio."""
-        if self._frames < LEAST_FRAMES:
+        if self._frames < LEAST_FRAMES or not self._sounding:
             return 0.0
-        reached = np.cumsum(self._counts, axis=1, dtype=np.int32) >= _QUANTILE * self._frames
+        reached = np.cumsum(self._counts, axis=1, dtype=np.int32) >= _QUANTILE * self._sounding
         return float(_FACTOR * _POWERS[reached.argmax(axis=1)].sum())
 
     def _speech(self, noise: float) -> float | None:
