@@ -149,8 +149,9 @@ def test_one_window_may_have_a_minute_of_speech_in_any_length_of_signal() -> Non
         Call(whole).run([of([(True, 16_000 * 61)])])
 
 
-def test_a_day_of_silence_leaves_nothing_behind() -> None:
-    call = Call(replace(GATED, samples_per_chunk=32_000))
+@pytest.mark.parametrize("length", [-1, 32_000])
+def test_a_day_of_silence_leaves_nothing_behind(length: int) -> None:
+    call = Call(replace(GATED, samples_per_chunk=length))
     minute = of([(False, 960_000)])
     for _ in range(10):
         call.take(call.session.push(minute))
@@ -159,6 +160,23 @@ def test_a_day_of_silence_leaves_nothing_behind() -> None:
         assert call.session._gated is not None
         assert len(call.session._gated._map._stretches) <= 1
         assert len(call.session._gated._signal._kept) < 3_000
+        assert sum(len(one) for one in call.session._listening._waiting) <= 32_000
+
+
+def test_the_audio_of_one_window_is_judged_up_to_the_cut_and_not_beyond() -> None:
+    """What is heard before the cut is known must be what is heard of the signal that ends there."""
+    loud = [(True, 40_000), (False, 9_000), (True, 40_000)]
+    rule = GateSettings(minimum_segment_ms=1_000).rule  # long undecided whether it is speech
+    wanted = replace(GATED, samples_per_chunk=-1, maximum_speech_samples=46_000, gate=rule)
+    cut, call = heard(wanted, of(loud))
+    assert call.session.settled
+    whole = of(loud)[: 2 * call.session.received_samples]
+    ended, _ = heard(replace(wanted, maximum_speech_samples=None), whole)
+    assert cut.quality == ended.quality
+    assert cut.quality is not None
+    for size in (640, 7_000, 32_000):
+        split = Call(wanted)
+        assert_same(split.run(pieces(of(loud), list(range(size, len(of(loud)), size)))), cut)
 
 
 def test_a_session_without_a_gate_takes_no_probabilities() -> None:

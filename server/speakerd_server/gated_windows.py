@@ -89,6 +89,13 @@ class GatedWindows:
         return self._signal.judged_samples if self.cut_at is None else self.cut_at
 
     @property
+    def decided_samples(self) -> int:
+        """How much of the signal is known to be speech or none; no cut will lie within."""
+        if self.cut_at is not None:
+            return self.cut_at
+        return self._signal.judged_samples - self._signal.undecided_samples
+
+    @property
     def next_samples(self) -> int:
         """Length that the signal must have for a window, the cut or the limit to be possible."""
         wanted = self._slicer.next_samples

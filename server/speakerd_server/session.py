@@ -64,6 +64,7 @@ class Session:
     def __init__(self, settings: SessionSettings) -> None:
         card, audio_format = settings.card, settings.audio_format
         check_samples_per_chunk(settings.samples_per_chunk, card)
+        self._is_whole = settings.samples_per_chunk == WHOLE_SIGNAL
         self._limit = settings.maximum_signal_samples
         self._gated = None if settings.gate is None else gated_windows(settings, settings.gate)
         cut = settings.maximum_speech_samples if self._gated is None else None
@@ -72,7 +73,7 @@ class Session:
             self._ingest = OpusIngest(audio_format, cut)
         else:
             self._ingest = Ingest(audio_format, card.sample_rate_hz, cut)
-        if self._gated is None and settings.samples_per_chunk == WHOLE_SIGNAL:
+        if self._gated is None and self._is_whole:
             self._limit = min(self._limit or LONGEST_WINDOW_SAMPLES, LONGEST_WINDOW_SAMPLES)
         self._slicer = Slicer(settings.samples_per_chunk, card.min_frames, self._limit)
         self._mean = RunningMean(card.dim)
@@ -162,6 +163,8 @@ class Session:
         if self._gated is None:
             raise ValueError("this signal has no speech gate")
         step = self._step(self._gated.absorb(probabilities))
+        if self._is_whole:  # nobody asks before the end, which may be a day away
+            self._listening.hear(self._gated.decided_samples)
         self._enough_bytes = self._needed_bytes()
         if self._ended:
             self._final_audio = self._listening.at(self._gated.heard_samples)

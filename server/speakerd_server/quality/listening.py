@@ -10,7 +10,7 @@ from speakerd_server.values import Band, Encoding, Float32, Quality
 
 
 class Listening:
-    """Keeps the samples that were not asked about yet: a window's worth or two."""
+    """Keeps the samples that were not heard yet: a window's worth or two."""
 
     def __init__(self, encoding: Encoding) -> None:
         self._meter, self._clipping = Meter(), Clipping(encoding)
@@ -27,6 +27,15 @@ class Listening:
 
         None: less than 1 s, or no sound.
         """
+        self.hear(samples)
+        snr_db, level_dbfs = self._meter.ratio_and_level()
+        quality = None
+        if level_dbfs is not None:
+            quality = Quality(snr_db, self._clipping.share, level_dbfs)
+        return quality, self._meter.band
+
+    def hear(self, samples: int) -> None:
+        """Listen to the first so many samples: nobody will ask for fewer, and they are let go."""
         if samples > self._heard and self._waiting:
             waiting = np.concatenate(self._waiting)
             count = min(samples - self._heard, len(waiting))
@@ -34,8 +43,3 @@ class Listening:
             self._clipping.push(waiting[:count])
             self._heard += count
             self._waiting = [waiting[count:]]
-        snr_db, level_dbfs = self._meter.ratio_and_level()
-        quality = None
-        if level_dbfs is not None:
-            quality = Quality(snr_db, self._clipping.share, level_dbfs)
-        return quality, self._meter.band
