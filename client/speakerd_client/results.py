@@ -44,7 +44,7 @@ class Quality:
     snr_db: float | None
     """Estimate of the signal-to-noise ratio over the speech; None: too little audio."""
     clipping_share: float
-    """Share of the samples, in [0, 1], that lie in runs at the end of the scale."""
+    """Share of the samples, in [0, 1], at the end of the scale with the two before them."""
     level_dbfs: float | None
     """Level of the speech relative to a full-scale sine; None: no speech."""
 

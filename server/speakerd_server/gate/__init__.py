@@ -3,5 +3,5 @@
 In: samples in pieces of any length, and what the network says of their frames of 512.
 Out: float32[n] samples of speech, joined, and where in the signal they come from; the same for
 every way of splitting and whatever else is judged beside.
-Never: decodes, cuts windows, or counts a tone, noise or music as voice.
+Never: decodes or cuts windows.
 """

@@ -18,5 +18,5 @@ class Gate(Protocol):
         """Judge the next frames, float32[n, 576], n >= 1, of one signal, whose state is given.
 
         Gives float32[n], probabilities of speech in [0, 1], and the state after them. Raises
-        EngineBusy at once where too many wait.
+        GateBusy at once where too many wait, and GateStopped.
         """

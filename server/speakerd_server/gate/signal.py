@@ -56,7 +56,7 @@ class GatedSignal:
 
     `push` or `end`, then `absorb`, in turns. Frames that are too quiet are never given out to be
     judged: their probability is 0, and the network's memory passes over them. Keeps the samples of
-    frames that may still be speech, not more: 3 s with the longest settings.
+    frames that may still be speech, not more: 4 s with the longest settings.
 
     Args:
         rule: When frames are speech.

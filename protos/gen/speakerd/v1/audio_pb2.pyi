@@ -235,11 +235,11 @@ class AudioQuality(_message.Message):
     CLIPPING_SHARE_FIELD_NUMBER: _builtins.int
     LEVEL_DBFS_FIELD_NUMBER: _builtins.int
     snr_db: _builtins.float
-    """Estimate of the signal-to-noise ratio over the net speech, in dB. Unset until there is enough
-    audio to tell.
+    """Estimate of how far the speech is above the noise, in dB, over all audio up to here but for digital
+    silence. Unset until there is enough audio to tell (1 s), and where nothing stands out of the noise.
     """
     clipping_share: _builtins.float
-    """Share of the samples, in [0, 1], that lie in runs at the end of the scale."""
+    """Share of the samples, in [0, 1], that are at the end of the scale together with the two before them."""
     level_dbfs: _builtins.float
     """Level of the speech in dB relative to a full-scale sine, at most 0 for audio that is not
     clipped. Unset until speech was heard.
