@@ -6,9 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from speakerd_server.audio.ingest import Ingest
 from speakerd_server.offline.telephone import LINE_FORMAT, to_line, with_noise
-from speakerd_server.quality.listening import Listening
 from speakerd_server.quality.meter import Meter
-from speakerd_server.values import Band, Encoding, Float32
+from speakerd_server.values import Band, Float32
 from support.signals import noise
 from support.speech import RATE_HZ, VOICES, eval_ids, eval_utterance, read
 
@@ -99,29 +98,6 @@ def test_nothing_depends_on_splits(at: list[int]) -> None:
         whole.level_dbfs,
         whole.band,
     )
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.lists(st.integers(0, 40_000), max_size=8), st.lists(st.integers(0, 45_000), max_size=8))
-def test_what_is_said_of_a_place_does_not_depend_on_what_came_after(
-    at: list[int], asked: list[int]
-) -> None:
-    voice = read(VOICES / "rms-call.flac")[:40_000]
-    joined, split = Listening(Encoding.PCM16LE), Listening(Encoding.PCM16LE)
-    joined.push(voice)
-    places = sorted(asked)
-    expected = [joined.at(place) for place in places]
-    found, pushed = [], 0
-    for place in [*places, len(voice)]:
-        for one in sorted(at):
-            if pushed < one and pushed < place:
-                split.push(voice[pushed:one])
-                pushed = one
-        if pushed < min(place, len(voice)):
-            split.push(voice[pushed:place])
-            pushed = min(place, len(voice))
-        found.append(split.at(place))
-    assert found[:-1] == expected
 
 
 @pytest.mark.parametrize("hush", [0.0, 1e-5], ids=["zeros", "dither"])
