@@ -133,6 +133,25 @@ def test_a_header_of_a_program_that_wrote_to_a_pipe_is_understood() -> None:
     assert len(read(bytes(content), ContainerFormat(Container.WAV))) == 16_000
 
 
+def test_a_header_of_a_program_that_did_not_finish_is_refused() -> None:
+    """It promises no audio, and all of it follows: that is not a file without audio."""
+    content = bytearray(file_of(noise(16_000), Container.WAV))
+    at = content.index(b"data") + 4
+    content[at : at + 4] = bytes(4)
+    with pytest.raises(AudioFileInvalid, match="promises no audio and 32000 bytes follow"):
+        read(bytes(content), ContainerFormat(Container.WAV))
+    for empty in (content[: at + 4], content[: at + 4] + b"LIST\4\0\0\0INFO"):
+        assert len(read(bytes(empty), ContainerFormat(Container.WAV))) == 0
+
+
+def test_several_ogg_streams_are_refused_and_not_heard_in_part() -> None:
+    one, other = (file_of(noise(16_000, seed), Container.OGG_OPUS) for seed in (1, 2))
+    with pytest.raises(AudioFileInvalid, match="more than one stream"):
+        read(one + other, ContainerFormat(Container.OGG_OPUS))
+    with pytest.raises(AudioFileInvalid, match=f"no page begins at byte {len(one)}"):
+        read(one + b"junk" + other, ContainerFormat(Container.OGG_OPUS))
+
+
 @EVERY
 def test_a_long_file_is_refused_before_it_is_read(container: Container) -> None:
     content = file_of(np.zeros(16_000 * 5, np.float32), container)

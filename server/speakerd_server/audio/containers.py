@@ -61,7 +61,7 @@ _UNKNOWN_LENGTHS = (0x7FFF_F000, 0x7FFF_FFFF, 0xFFFF_FFFF)
 _IN_DS64 = 0xFFFF_FFFF
 _OGG_HEAD_BYTES = 27
 _LONGEST_OGG_PAGE_BYTES = _OGG_HEAD_BYTES + 255 + 255 * 255
-_OGG_LAST_PAGE = 4
+_OGG_FIRST_PAGE, _OGG_LAST_PAGE = 2, 4
 
 
 def has_header(file: IO[bytes]) -> bool:
@@ -96,14 +96,26 @@ def _check_wav(file: IO[bytes], order: str) -> None:
                 promised = long_bytes
             elif promised in _UNKNOWN_LENGTHS:
                 return
-            if promised > size_bytes - start:
-                raise AudioFileInvalid(
-                    f"it is cut off, or its header is wrong: {promised} bytes of audio are"
-                    f" promised and {size_bytes - start} are there",
-                )
+            _check_promise(file, order, promised, size_bytes - start)
             return
         file.seek(start + promised + promised % 2)
     raise AudioFileInvalid("it is a WAV file that is cut off before its audio")
+
+
+def _check_promise(file: IO[bytes], order: str, promised: int, there: int) -> None:
+    """Compare how much audio a header promises with the bytes that follow it."""
+    if promised > there:
+        raise AudioFileInvalid(
+            f"it is cut off, or its header is wrong: {promised} bytes of audio are"
+            f" promised and {there} are there",
+        )
+    if promised or there < 8:
+        return
+    (size_bytes,) = struct.unpack(order + "4xI", file.read(8))
+    if size_bytes > there - 8:  # what follows is no chunk
+        raise AudioFileInvalid(
+            f"its header promises no audio and {there} bytes follow: it was not finished"
+        )
 
 
 def _check_ogg(file: IO[bytes]) -> None:
@@ -120,6 +132,19 @@ def _check_ogg(file: IO[bytes]) -> None:
         raise AudioFileInvalid("it is cut off: it has no last Ogg page")
 
 
+def _check_one_stream(content: bytes) -> None:
+    """Page follows page, and the first alone may begin a stream. Source: RFC 3533, section 6."""
+    at = 0
+    while at < len(content):
+        table = at + _OGG_HEAD_BYTES
+        head = content[at:table]
+        if not head.startswith(b"OggS") or len(head) < _OGG_HEAD_BYTES:
+            raise AudioFileInvalid(f"it is damaged: no page begins at byte {at}")
+        if head[5] & _OGG_FIRST_PAGE and at:
+            raise AudioFileInvalid("there is more than one stream in it; send one in a call")
+        at = table + head[-1] + sum(content[table : table + head[-1]])
+
+
 class ContainedAudio:
     """One channel of a file in memory, read as it is asked for.
 
@@ -129,7 +154,8 @@ class ContainedAudio:
         longest_s: More audio is refused.
 
     Raises:
-        AudioFileInvalid: It is no such file, is damaged, or ends before its audio does.
+        AudioFileInvalid: It is no such file, is damaged, ends before its audio does, or is more
+            than one Ogg stream, of which libsndfile would read the first.
         SampleRateUnsupported: Of the file.
         SampleRateContradicted: The file's rate is not what the client says.
         ChannelsUnsupported: More than two, or not as many as the client says.
@@ -144,6 +170,8 @@ class ContainedAudio:
         except soundfile.LibsndfileError as error:
             raise AudioFileInvalid(f"it is no {wanted.container.value}, or damaged") from error
         _check_kind(self._file, wanted)
+        if wanted.container is Container.OGG_OPUS:
+            _check_one_stream(content)
         rate_hz = self._file.samplerate
         self._exact = self._file.subtype in _EXACT_IN_16_BITS
         encoding = Encoding.PCM16LE if self._exact else Encoding.FLOAT32LE
