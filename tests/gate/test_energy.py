@@ -1,9 +1,17 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
+from speakerd_server.audio.ingest import Ingest
 from speakerd_server.gate.energy import FLOOR_DBFS, loud_enough
+from speakerd_server.gate.network import BATCH_FRAMES, GateNetwork
+from speakerd_server.offline.telephone import LINE_FORMAT, to_line
+from speakerd_server.values import Float32
+from support.gate_frames import frames_of, judged
 from support.signals import noise
+from support.speech import RATE_HZ, eval_ids, eval_utterance
 
 
 @pytest.mark.parametrize(("above_db", "loud"), [(-1.0, False), (1.0, True)])
@@ -22,3 +30,34 @@ def test_a_frame_is_judged_by_itself() -> None:
     together = loud_enough(frames)
     assert 0 < together.sum() < 12
     assert [bool(loud_enough(one[None])[0]) for one in frames] == together.tolist()
+
+
+def line(samples: Float32) -> Float32:
+    ingest = Ingest(LINE_FORMAT, RATE_HZ)
+    return np.concatenate([ingest.push(to_line(samples, RATE_HZ)), ingest.end()])
+
+
+def quieter(samples: Float32) -> Float32:
+    """Take 30 dB off, and round to 16 bits."""
+    steps = np.rint(samples * 10**-1.5 * 32_768)
+    return np.asarray(steps / 32_768, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("way", "most"),
+    [(np.asarray, 0.002), (line, 0.002), (quieter, 0.06)],
+    ids=["as it is", "over a line", "30 dB quieter"],
+)
+def test_of_what_the_network_calls_speech_hardly_anything_is_too_quiet(
+    way: Callable[[Float32], Float32], most: float
+) -> None:
+    network, speech, dropped = GateNetwork(), 0, 0
+    for name in eval_ids():
+        frames = frames_of(way(eval_utterance(name)))
+        places = list(range(BATCH_FRAMES, len(frames), BATCH_FRAMES))
+        is_speech = judged(network, frames, places) >= 0.5
+        speech += int(is_speech.sum())
+        dropped += int((is_speech & ~loud_enough(frames[:, 64:])).sum())
+    print(f"{way.__name__}: {dropped} of {speech}")  # noqa: T201 - shown with -s and in a failure
+    assert speech > 9_000
+    assert dropped <= most * speech
