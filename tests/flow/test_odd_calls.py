@@ -15,6 +15,9 @@ from support.speech import RATE_HZ, VOICES, pcm16, read
 CALLER, AGENT = read(VOICES / "slt-call.flac"), read(VOICES / "rms-call.flac")
 LINE = to_line(CALLER, RATE_HZ)
 HOUR_BYTES = 8_000 * 3_600
+PHONE = AudioFormat(Encoding.MULAW, 8_000)
+NOISE_KB = 32_768
+"""What messages on their way make of it; an hour of the call's bytes alone would be 28 125."""
 
 
 @pytest.fixture(scope="module")
@@ -42,26 +45,36 @@ def resident_kb(daemon: Daemon) -> int:
     return int(line.split()[1])
 
 
+def silence(daemon: Daemon, hours: int, resident: list[int]) -> Iterator[bytes]:
+    """Give the bytes of a silent call, and note after each hour what the daemon takes."""
+    for _ in range(hours):
+        for _ in range(40):
+            yield b"\xff" * (HOUR_BYTES // 40)
+        resident.append(resident_kb(daemon))
+
+
 @pytest.mark.timeout(180)
 def test_a_day_of_silence_ends_without_a_decision_and_takes_no_memory(
     client: Client, daemon: Daemon
 ) -> None:
-    silence = b"\xff" * (HOUR_BYTES // 40)
-    phone = AudioFormat(Encoding.MULAW, 8_000)
     resident: list[int] = []
-
-    def day() -> Iterator[bytes]:
-        for _ in range(24):
-            for _ in range(40):
-                yield silence
-            resident.append(resident_kb(daemon))
-
-    updates = client.verify_stream("odd-slt", day(), phone, update_interval_s=60.0)
-    final = list(updates)[-1]
+    day = silence(daemon, 24, resident)
+    final = list(client.verify_stream("odd-slt", day, PHONE, update_interval_s=60.0))[-1]
     assert final.audio_received_s == 86_400
     assert (final.decision, final.net_speech_s) == (Decision.NOT_ENOUGH_SPEECH, 0.0)
     assert final.window_count == 0
-    assert max(resident[2:]) - resident[1] < 8_192
+    assert max(resident[2:]) - resident[1] < NOISE_KB
+
+
+def test_hours_of_silence_in_a_call_of_one_window_take_no_memory(
+    client: Client, daemon: Daemon
+) -> None:
+    resident: list[int] = []
+    hours = silence(daemon, 4, resident)
+    (final,) = client.verify_stream("odd-slt", hours, PHONE, samples_per_chunk=-1)
+    assert final.audio_received_s == 4 * 3_600
+    assert final.decision is Decision.NOT_ENOUGH_SPEECH
+    assert max(resident[1:]) - resident[0] < NOISE_KB
 
 
 def test_a_call_that_is_only_the_other_party_is_not_enough_speech(client: Client) -> None:

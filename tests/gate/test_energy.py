@@ -44,13 +44,14 @@ def quieter(samples: Float32) -> Float32:
 
 
 @pytest.mark.parametrize(
-    ("way", "most"),
-    [(np.asarray, 0.002), (line, 0.002), (quieter, 0.06)],
+    ("way", "expected"),
+    [(np.asarray, (10_485, 10)), (line, (10_306, 1)), (quieter, (9_856, 485))],
     ids=["as it is", "over a line", "30 dB quieter"],
 )
 def test_of_what_the_network_calls_speech_hardly_anything_is_too_quiet(
-    way: Callable[[Float32], Float32], most: float
+    way: Callable[[Float32], Float32], expected: tuple[int, int]
 ) -> None:
+    """The numbers are those of docs/measurements/gate.md; other processors may round otherwise."""
     network, speech, dropped = GateNetwork(), 0, 0
     for name in eval_ids():
         frames = frames_of(way(eval_utterance(name)))
@@ -58,6 +59,5 @@ def test_of_what_the_network_calls_speech_hardly_anything_is_too_quiet(
         is_speech = judged(network, frames, places) >= 0.5
         speech += int(is_speech.sum())
         dropped += int((is_speech & ~loud_enough(frames[:, 64:])).sum())
-    print(f"{way.__name__}: {dropped} of {speech}")  # noqa: T201 - shown with -s and in a failure
-    assert speech > 9_000
-    assert dropped <= most * speech
+    assert speech == pytest.approx(expected[0], rel=0.002)
+    assert dropped == pytest.approx(expected[1], abs=2)
