@@ -6,7 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from support.daemon import Daemon
+
+# Every test has its timeout; a slow moment of the machine is no property of the code.
+settings.register_profile("speakerd", deadline=None)
+settings.load_profile("speakerd")
 
 
 @pytest.fixture(scope="session")
