@@ -144,7 +144,8 @@ async def _read(
             windows += 1
         elif response.update.window_count > windows:
             windows = response.update.window_count
-            message = completed[windows - 1]
+            # What ends the audio may complete further ones.
+            message = completed[min(windows, len(completed)) - 1]
         else:
             continue
         sent = sent_at[min(message, len(sent_at) - 1)]
