@@ -25,10 +25,9 @@ def test_the_shipped_card_is_the_recipe_s() -> None:
     assert [row.speech for row in stated.calibration.measured] == ["1 s", "2 s", "4 s", "whole"]
 
 
-def test_the_licence_goes_with_the_weights() -> None:
-    texts = {
-        (shipped_bundle(name) / "LICENSE").read_bytes() for name in ("campplus", "campplus-int8")
-    }
+@pytest.mark.parametrize("name", ["LICENSE", "cohort.NOTICE"])
+def test_the_licences_go_with_the_weights_and_the_cohort(name: str) -> None:
+    texts = {(shipped_bundle(model) / name).read_bytes() for model in ("campplus", "campplus-int8")}
     assert len(texts) == 1
 
 
@@ -40,6 +39,8 @@ def test_the_recipe_makes_the_shipped_weights_and_nearly_its_ranges(tmp_path: Pa
         {tensor.name: tensor for tensor in onnx.load(path).graph.initializer}
         for path in (made.onnx_path, shipped_bundle("campplus-int8") / ONNX_NAME)
     )
+    shipped = {path.name for path in shipped_bundle("campplus-int8").iterdir()}
+    assert {path.name for path in made.onnx_path.parent.iterdir()} == shipped
     assert list(found) == list(wanted)
     for name, tensor in wanted.items():
         one, other = (numpy_helper.to_array(each) for each in (found[name], tensor))

