@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from speakerd_server.enrolled import Voiceprint
 from speakerd_server.errors import SettingInvalid
 from speakerd_server.store.enrolment import EnrolmentStore
 from speakerd_server.store.expiry import DAY_S, NEVER, ExpiryRule, ExpirySettings
@@ -176,6 +179,38 @@ def test_years_of_use_take_no_memory(stores: Stores) -> None:
     assert store.index._expiring == []
 
 
+def test_who_is_enrolled_anew_is_not_taken_for_expired_meanwhile(stores: Stores) -> None:
+    store, clock = stores.open(AGED), stores.clock
+    store.enrol(DOMAIN, "alice", recording(1))
+    clock.turn(10)
+    index = store.index
+    anew = Voiceprint("alice", MODEL, index.shelves[DOMAIN, MODEL].index.reconstruct(0))
+    with index._shelves_lock:  # as an expiry has it that has just found the old one
+        putting = threading.Thread(target=index.put, args=(DOMAIN, "alice", anew))
+        putting.start()
+        putting.join(0.05)
+        assert index.held(DOMAIN, "alice") is not anew
+    putting.join()
+    assert index.search(DOMAIN, MODEL, vector(1), 1).compared == 1
+    assert index.held(DOMAIN, "alice") is anew
+
+
+def test_thousands_that_expire_at_once_leave_the_others_searched(stores: Stores) -> None:
+    index = stores.open(AGED).index
+    vectors = np.random.default_rng(1).standard_normal((2_000, 4)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    for number, one in enumerate(vectors):
+        expires = BEGIN + DAY_S if number % 5 else None
+        index.put(
+            DOMAIN, f"p{number}", Voiceprint(f"p{number}", MODEL, one, expires_unix_s=expires)
+        )
+    stores.clock.turn(1)
+    for number in range(0, 2_000, 100):
+        found = index.search(DOMAIN, MODEL, vectors[number], 1)
+        assert found.compared == 400
+        assert found.hits[0][0] == f"p{number}"
+
+
 def test_a_restart_and_new_settings_count_from_the_same_times(stores: Stores) -> None:
     store, clock = stores.open(ExpirySettings()), stores.clock
     store.enrol(DOMAIN, "alice", recording(1))
@@ -184,6 +219,7 @@ def test_a_restart_and_new_settings_count_from_the_same_times(stores: Stores) ->
     assert store.state(DOMAIN, "alice") is SpeakerState.ENROLLED
     strict = stores.open(ExpirySettings(age_days=10, age_days_of=("bank=30",)))
     assert strict.state(DOMAIN, "alice") is SpeakerState.EXPIRED
+    assert [domain for domain, _ in strict.index.shelves] == ["bank"]
     assert strict.search(DOMAIN, MODEL, vector(1), 1).compared == 0
     assert strict.state("bank", "alice") is SpeakerState.ENROLLED
     assert strict.speaker("bank", "alice").expires_unix_s == BEGIN + 30 * DAY_S

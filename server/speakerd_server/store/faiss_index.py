@@ -63,7 +63,9 @@ class Shelf:
             self._rows[self._ids[row]] = row
         matrix[last] = 0.0
         self._ids.pop()
-        self.index.remove_ids(faiss.IDSelectorRange(last, last + 1))
+        # remove_ids would ask of every row whether it is the one; thousands may expire at once.
+        self.index.codes.resize(last * self.index.code_size)
+        self.index.ntotal = last
 
     def search(self, unit: Float32, top_k: int, among: Members | None) -> SearchResult:
         """Give the most alike to float32[dim] of length 1; None: among all."""
@@ -104,7 +106,7 @@ class Shelf:
 class VoiceprintIndex:
     """Who is known, by domain. Single reads take no lock and never wait for a search.
 
-    A voiceprint that has expired is not given, searched or counted.
+    A voiceprint that has expired is neither given nor searched; its speaker stays known.
 
     Args:
         domains: Nothing crosses from one to another.
@@ -151,10 +153,18 @@ class VoiceprintIndex:
                 raise ValueError(f"{model} gave {dim} values; {shelf.index.d} are enrolled")
 
     def put(self, domain: str, speaker_id: str, voiceprint: Voiceprint | None) -> None:
-        """Make a speaker known with this voiceprint; None: PENDING."""
-        before = self.held(domain, speaker_id)
-        self._known[domain][speaker_id] = voiceprint or SpeakerState.PENDING
+        """Make a speaker known with this voiceprint; None: PENDING. An expired one is not kept."""
+        if voiceprint is not None and voiceprint.is_expired(self._clock()):
+            self._know(domain, speaker_id, SpeakerState.EXPIRED)
+        else:
+            self._know(domain, speaker_id, voiceprint or SpeakerState.PENDING)
+
+    def _know(self, domain: str, speaker_id: str, known: Voiceprint | SpeakerState) -> None:
+        """Change who is known and what is searched as one, or an expiry comes in between."""
+        voiceprint = known if isinstance(known, Voiceprint) else None
         with self._shelves_lock:
+            before = self.held(domain, speaker_id)
+            self._known[domain][speaker_id] = known
             if before and (voiceprint is None or voiceprint.model != before.model):
                 self._take_off(domain, before)
             if voiceprint:
@@ -166,17 +176,16 @@ class VoiceprintIndex:
 
     def opt_out(self, domain: str, speaker_id: str) -> None:
         """Make a speaker known as OPTED_OUT, without a voiceprint and in no group."""
-        self.put(domain, speaker_id, None)
+        self._know(domain, speaker_id, SpeakerState.OPTED_OUT)
         self.groups.remove_speaker(domain, speaker_id)
-        self._known[domain][speaker_id] = SpeakerState.OPTED_OUT
 
     def remove(self, domain: str, speaker_id: str) -> None:
         """Forget a speaker."""
-        before = self.held(domain, speaker_id)
         self.groups.remove_speaker(domain, speaker_id)
-        del self._known[domain][speaker_id]
-        if before:
-            with self._shelves_lock:
+        with self._shelves_lock:
+            before = self.held(domain, speaker_id)
+            del self._known[domain][speaker_id]
+            if before:
                 self._take_off(domain, before)
 
     def _take_off(self, domain: str, voiceprint: Voiceprint) -> None:
