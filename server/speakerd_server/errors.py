@@ -993,8 +993,8 @@ class ErasureIncomplete(NotAvailable):
         self.cause = cause
         super().__init__(
             "the recordings are deleted and used no more, but old bytes of them may still be on"
-            f" the disk ({cause}); send the call again, or restart the daemon, to finish: the"
-            " speaker or recording is then not found"
+            f" the disk ({cause}); send the call again to finish: what was to be deleted is then"
+            " not found, and an enrolment, of which nothing was stored, is stored"
         )
 
 

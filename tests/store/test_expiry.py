@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from speakerd_server.enrolled import Voiceprint
-from speakerd_server.errors import SettingInvalid
+from speakerd_server.errors import ErasureIncomplete, SettingInvalid
+from speakerd_server.store import sqlite as sqlite_module
 from speakerd_server.store.enrolment import EnrolmentStore
+from speakerd_server.store.erase import truncate_wal
 from speakerd_server.store.expiry import DAY_S, NEVER, ExpiryRule, ExpirySettings
 from speakerd_server.store.open_store import StoreSettings
 from speakerd_server.values import SpeakerState
@@ -128,6 +131,30 @@ def test_a_new_recording_takes_the_place_of_expired_ones_which_are_erased(
     assert marked_seeds(store_path.parent) == {3}
     again = store.enrol(DOMAIN, "alice", marked_recording(4))
     assert (len(again.speaker.recordings), again.recordings_erased) == (2, 0)
+
+
+def test_an_erasure_of_expired_recordings_that_fails_stores_nothing_and_is_made_up_for(
+    stores: Stores, store_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, clock = stores.open(AGED), stores.clock
+    store.enrol(DOMAIN, "alice", marked_recording(1))
+    clock.turn(10)
+    failing = [False, True, True, False, False]
+
+    def truncate(connection: sqlite3.Connection, path: Path) -> None:
+        if failing.pop(0):
+            raise OSError("planted")
+        truncate_wal(connection, path)
+
+    monkeypatch.setattr(sqlite_module, "truncate_wal", truncate)
+    for _ in range(2):
+        with pytest.raises(ErasureIncomplete):
+            store.enrol(DOMAIN, "alice", marked_recording(2))
+        assert store.speaker(DOMAIN, "alice").recordings == ()
+        assert store.state(DOMAIN, "alice") is SpeakerState.PENDING
+    assert len(store.enrol(DOMAIN, "alice", marked_recording(2)).speaker.recordings) == 1
+    assert store.state(DOMAIN, "alice") is SpeakerState.ENROLLED
+    assert marked_seeds(store_path.parent) == {2}
 
 
 def test_use_keeps_a_voiceprint_and_want_of_it_does_not(stores: Stores) -> None:

@@ -46,10 +46,10 @@ class EnrolmentStore(OpenStore):
     ) -> Enrolled:
         """Add a recording to a speaker, who is created where new; returns once it is on disk.
 
-        It takes the place of recordings that make an expired voiceprint, which are erased
-        (ErasureIncomplete: stored, but old bytes may still be on the disk). With a group the
-        speaker is made a member of it, or nothing is changed: GroupUnknown, TooManyMembers. The
-        time of consent is kept where it is not None.
+        It takes the place of recordings that make an expired voiceprint, which are erased first:
+        ErasureIncomplete says that old bytes may still be on the disk and nothing was stored, and
+        calling again finishes both. With a group the speaker is made a member of it, or nothing is
+        stored: GroupUnknown, TooManyMembers. The time of consent is kept where it is not None.
 
         Raises ModelMismatch where the speaker's other recordings were made by another model,
         TooManyRecordings, SpeakerOptedOut, SpeakerIdInvalid, FieldInvalid, and ValueError for sums
@@ -60,21 +60,18 @@ class EnrolmentStore(OpenStore):
         check_name(display_name)
         check_recording(recording)
         with self._record_lock:
+            self._finish_pending_erasure()
             self._check_not_opted_out(domain, speaker_id)
-            earlier = list(self.record.sums(domain, speaker_id).values())
             outdated = self._outdated(domain, speaker_id)
-            if outdated:
-                earlier = []
-                self._finish_pending_erasure()
-                self.record.prepare_erasure()
+            earlier = [] if outdated else list(self.record.sums(domain, speaker_id).values())
             if len(earlier) >= MAXIMUM_RECORDINGS:
                 raise TooManyRecordings(speaker_id, MAXIMUM_RECORDINGS)
             together = [*earlier, recording]
             self.index.check_alike(domain, speaker_id, together)
             consistency = cosine(mean_of(recording), voiceprint_of(earlier)) if earlier else None
             joining = Joining(self.index.groups, domain, speaker_id, group)
+            self._erase_outdated(domain, speaker_id, outdated)
             with self.record.transaction():
-                self.record.remove(outdated)
                 recording_id = self.record.add(domain, speaker_id, recording)
                 self.record.touch(domain, speaker_id, display_name)
                 if consent_unix_s is not None:
@@ -83,8 +80,6 @@ class EnrolmentStore(OpenStore):
                 speaker = self._recorded(domain, speaker_id)
             self._make_known(domain, speaker_id, together)
             joining.done()
-            if outdated:
-                self.record.finish_erasure()
         return Enrolled(speaker, recording_id, consistency, len(outdated))
 
     def _outdated(self, domain: str, speaker_id: str) -> frozenset[str]:
@@ -92,6 +87,16 @@ class EnrolmentStore(OpenStore):
         if self.index.state(domain, speaker_id) is not SpeakerState.EXPIRED:
             return frozenset()
         return frozenset(self.record.sums(domain, speaker_id))
+
+    def _erase_outdated(self, domain: str, speaker_id: str, outdated: frozenset[str]) -> None:
+        if not outdated:
+            return
+        self.record.prepare_erasure()
+        with self.record.transaction():
+            self.record.remove(outdated)
+            self.record.touch(domain, speaker_id, None)
+        self.index.put(domain, speaker_id, None)
+        self.record.finish_erasure()
 
     def used(self, domain: str, speaker_id: str) -> None:
         """Note that a verification has just accepted a speaker, to the hour.
