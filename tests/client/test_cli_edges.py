@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import time
 import wave
 from pathlib import Path
 from typing import Any
@@ -173,3 +174,17 @@ async def test_verify_exits_by_every_decision(decision: audio_pb2.Decision.Value
     async with scripted(script) as scripted_address:
         arguments = ["verify", "a", CALL, "--address", scripted_address]
         assert await asyncio.to_thread(cli.run, arguments) == codes.get(decision, 2)
+
+
+@pytest.mark.parametrize("when", ["yesterday", "9999-12-31T23:59"])
+def test_a_consent_that_is_no_time_is_refused(
+    when: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        assert cli.run(["enroll", "never", str(ENROL), "--consent", when]) == 3
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert "is no time such as" in capsys.readouterr().err

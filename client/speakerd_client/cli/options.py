@@ -173,7 +173,7 @@ def consent_of(text: str | None) -> datetime | None:
         return None if text is None else datetime.now(UTC)
     try:
         return datetime.fromisoformat(text).astimezone()
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         problem = f"{text!r} is no time such as 2026-11-26T14:30 or now"
         raise typer.BadParameter(problem, param_hint="--consent") from error
 
