@@ -51,8 +51,8 @@ class ExpirySettings:
     age_days: float = field(default=0.0, metadata={"minimum": 0.0, "maximum": 1_000_000.0})
     """Days after the newest recording; 0: never."""
     unused_days: float = field(default=0.0, metadata={"minimum": 0.0, "maximum": 1_000_000.0})
-    """Days without a verification that accepts the speaker, a new recording counting as one; 0:
-    never."""
+    """Days without a verification that accepts the speaker, to the hour, a new recording counting
+    as one; 0: never."""
     age_days_of: tuple[str, ...] = field(default=(), metadata=_OF)
     """`age_days` of single domains, each as DOMAIN=DAYS."""
     unused_days_of: tuple[str, ...] = field(default=(), metadata=_OF)
