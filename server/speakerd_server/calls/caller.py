@@ -94,4 +94,5 @@ class CallerEnrolments:
         await enrolment.check()
         stored = await enrolment.store(utterance)
         metrics.ENROLMENTS.inc()
+        metrics.ERASURES.inc(stored.recordings_erased)
         return stored.recording_id
