@@ -108,6 +108,14 @@ def test_the_gain_of_the_header_is_applied() -> None:
         ([*PAGES[:2], changed(PAGES[2], body=b"")], {}, AudioFileInvalid, "is damaged"),
         ([*PAGES[:2], changed(PAGES[2], body=b"\xff\xff")], {}, AudioFileInvalid, "is damaged"),
         ([MONO[:-5]], {}, AudioFileInvalid, "in the middle of a page"),
+        ([*PAGES[:-1], changed(PAGES[-1], granule=0)], {}, AudioFileInvalid, "before it begins"),
+        ([*PAGES[:-1], changed(PAGES[-1], granule=-1)], {}, AudioFileInvalid, "before it begins"),
+        (
+            [*PAGES[:2], changed(PAGES[2], granule=2**63 - 1), *PAGES[3:]],
+            {},
+            AudioFileInvalid,
+            "before it begins",
+        ),
     ],
 )
 def test_bad_streams_are_named(

@@ -122,13 +122,20 @@ class _Stream:
             # A stream that was joined late begins at a later position than 0.
             self._begins = 0 if page.is_last else max(0, page.granule - wanted)
         if page.is_last:
-            wanted = min(wanted, page.granule - self._begins)
+            wanted = min(wanted, self._end(page, before))
         until = max(0, (wanted - self._skipped) * self._rate_hz // OPUS_RATE_HZ)
         skipped = self._skipped * self._rate_hz // OPUS_RATE_HZ
         first = max(0, skipped - before)
         heard = found[first : first + max(0, until - self.given)]
         self.given += len(heard)
         return heard
+
+    def _end(self, page: Page, before: int) -> int:
+        """Give where the stream ends, by the clock of positions: within its last page."""
+        end = page.granule - (self._begins or 0)
+        if end < before * OPUS_RATE_HZ // self._rate_hz:
+            raise AudioFileInvalid("it is damaged: its last page ends before it begins")
+        return end
 
     def _packet(self, packet: bytes) -> Float32:
         count = 0
