@@ -130,6 +130,7 @@ class Pipeline:
         if self._reader is not None:
             self._reader.cancel()
             await asyncio.wait([self._reader])
+            self._reader = None  # it remembers where it was cancelled: a ring, freed late
         metrics.WINDOWS_WITHOUT_VARIANCE.inc(self._session.utterance.windows_without_variance)
         while not self._items.empty():
             item = self._items.get_nowait()
@@ -143,7 +144,10 @@ class Pipeline:
         """
         while (item := await self._items.get()) is not None:
             if isinstance(item, BaseException):
-                raise item
+                try:
+                    raise item
+                finally:
+                    del item  # the error knows this frame: a ring, freed late
             if isinstance(item, _Due):
                 yield self._tell(item.utterance, item.complete_at_s, mark=item.mark)
                 continue
@@ -251,7 +255,8 @@ class _Idle:
     ) -> None:
         self.expired: float | None = None
         """The limit, once it is over."""
-        self._limit_s, self._progress, self._stop = limit_s, progress, stop
+        self._limit_s = limit_s
+        self._call: tuple[Callable[[], int | None], Callable[[], None]] | None = (progress, stop)
         self._seen: int | None = None
         self._since_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -262,17 +267,21 @@ class _Idle:
             self._look(asyncio.get_running_loop(), self._limit_s)
 
     def stop(self) -> None:
-        """Look no more."""
+        """Look no more, and let go of the call: in a ring with it, it would be freed late."""
+        self._call = None
         if self._timer is not None:
             self._timer.cancel()
 
     def _look(self, loop: asyncio.AbstractEventLoop, limit_s: float) -> None:
-        now_s, progress = loop.time(), self._progress()
+        if self._call is None:
+            return
+        count, stop = self._call
+        now_s, progress = loop.time(), count()
         if progress is None or progress != self._seen:
             self._seen, self._since_s = progress, now_s
         elif now_s - self._since_s >= limit_s:
             self.expired = limit_s
-            self._stop()
+            stop()
             return
         self._timer = loop.call_later(limit_s / 10, self._look, loop, limit_s)
 
