@@ -37,9 +37,11 @@ class Listening:
     def hear(self, samples: int) -> None:
         """Listen to the first so many samples: nobody will ask for fewer, and they are let go."""
         if samples > self._heard and self._waiting:
-            waiting = np.concatenate(self._waiting)
+            several = len(self._waiting) > 1
+            waiting = np.concatenate(self._waiting) if several else self._waiting[0]
             count = min(samples - self._heard, len(waiting))
             self._meter.push(waiting[:count])
             self._clipping.push(waiting[:count])
             self._heard += count
-            self._waiting = [waiting[count:]]
+            # A copy: the rest of a view would keep what was heard.
+            self._waiting = [waiting[count:].copy()] if count < len(waiting) else []

@@ -32,11 +32,14 @@ _CENTRES_HZ = (_EDGES[:-1] + _EDGES[1:]) / 2 * RATE_HZ / FRAME_SAMPLES
 _HIGH, _LOW = _CENTRES_HZ > 4600.0, _CENTRES_HZ < 3800.0
 _BANDS = len(_CENTRES_HZ)
 _WINDOW = np.hanning(FRAME_SAMPLES).astype(np.float32)
-_SCALE = 2.0 / (FRAME_SAMPLES * float(np.sum(_WINDOW.astype(np.float64) ** 2)))
-"""From the squares of a windowed frame's spectrum to mean squares of its samples."""
+_SCALE = 2.0 * FRAME_SAMPLES / float(np.sum(_WINDOW.astype(np.float64) ** 2))
+"""From the squares of a windowed frame's spectrum over its length to mean squares of samples."""
 _QUANTILE, _FACTOR = 0.1, 1.6
 """Of a band's frames, and from the power there to the mean power of noise."""
 _STEPS_PER_DB, _LOWEST_DB, _STEPS = 2, -120.0, 260
+_ONE = np.int32(1)
+_FIRST_STEPS = np.arange(_BANDS) * _STEPS
+"""Where a band's steps begin among all."""
 _SOUND_STEP = int((-95.0 - _LOWEST_DB) * _STEPS_PER_DB)
 """Of frames that are quieter, as where a line is muted, nothing is learnt of the noise: dither of
 16 bits has -96 dB."""
@@ -49,7 +52,7 @@ class Meter:
 
     def __init__(self) -> None:
         self._rest = np.empty(0, np.float32)
-        self._counts = np.zeros((_BANDS, _STEPS), np.int32)
+        self._counts = np.zeros(_BANDS * _STEPS, np.int32)
         self._sounding = 0
         self._totals = np.zeros(_STEPS, np.int64)
         self._sums = np.zeros(_BANDS, np.float64)
@@ -58,29 +61,44 @@ class Meter:
 
     def push(self, samples: Float32) -> None:
         """Take the next float32[n], full scale 1.0."""
-        samples = np.concatenate([self._rest, samples])
-        count = len(samples) // FRAME_SAMPLES
-        self._rest = samples[count * FRAME_SAMPLES :].copy()
-        if count:
-            frames = samples[: count * FRAME_SAMPLES].reshape(count, FRAME_SAMPLES)
-            looked_at = frames[self._passed_over :: STRIDE]
-            self._passed_over = (self._passed_over - count) % STRIDE
-            if len(looked_at):
-                self._count(looked_at)
+        count, left = divmod(len(self._rest) + len(samples), FRAME_SAMPLES)
+        if not count:
+            self._rest = np.concatenate([self._rest, samples])
+            return
+        looked_at = self._windowed(samples, count)
+        self._rest = np.array(samples[len(samples) - left :])
+        self._passed_over = (self._passed_over - count) % STRIDE
+        if len(looked_at):
+            self._count(looked_at)
+
+    def _windowed(self, samples: Float32, count: int) -> Float32:
+        """Give those of the next frames that are looked at, times the window."""
+        frames = np.empty((len(range(self._passed_over, count, STRIDE)), FRAME_SAMPLES), np.float32)
+        begun = FRAME_SAMPLES - len(self._rest)
+        whole = samples[begun : begun + (count - 1) * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
+        if self._passed_over:
+            np.multiply(whole[self._passed_over - 1 :: STRIDE], _WINDOW, out=frames)
+        else:
+            frames[0, : len(self._rest)] = self._rest
+            frames[0, len(self._rest) :] = samples[:begun]
+            frames[0] *= _WINDOW
+            np.multiply(whole[STRIDE - 1 :: STRIDE], _WINDOW, out=frames[1:])
+        return frames
 
     def _count(self, frames: Float32) -> None:
-        spectrum = np.fft.rfft(frames * _WINDOW, axis=1)
+        # The factor keeps numpy in float32, in which it takes half the time.
+        spectrum = np.fft.rfft(frames, axis=1, norm="forward")
         squares = spectrum.real**2 + spectrum.imag**2
         power = np.add.reduceat(squares, _EDGES[:-1], axis=1, dtype=np.float64) * _SCALE
         # Row by row, after what there was: a sum of sums would depend on the splits.
         self._sums = np.concatenate([self._sums[None], power]).sum(axis=0)
         totals = _steps(power.sum(axis=1))
         sounding = totals >= _SOUND_STEP
-        places = _steps(power[sounding]) + np.arange(_BANDS) * _STEPS
-        counts = np.bincount(places.ravel(), minlength=_BANDS * _STEPS)
-        self._counts += counts.reshape(_BANDS, _STEPS).astype(np.int32)
-        self._sounding += int(np.count_nonzero(sounding))
-        self._totals += np.bincount(totals, minlength=_STEPS)
+        if not sounding.all():
+            power = power[sounding]
+        np.add.at(self._counts, (_steps(power) + _FIRST_STEPS).ravel(), _ONE)
+        self._sounding += len(power)
+        np.add.at(self._totals, totals, 1)
         self._frames += len(frames)
 
     @property
@@ -119,7 +137,8 @@ class Meter:
         """Mean square of the noise; 0 where there is none, or too little audio."""
         if self._frames < LEAST_FRAMES or not self._sounding:
             return 0.0
-        reached = np.cumsum(self._counts, axis=1, dtype=np.int32) >= _QUANTILE * self._sounding
+        counts = self._counts.reshape(_BANDS, _STEPS)
+        reached = counts.cumsum(axis=1, dtype=np.int32) >= _QUANTILE * self._sounding
         return float(_FACTOR * _POWERS[reached.argmax(axis=1)].sum())
 
     def _speech(self, noise: float) -> float | None:
