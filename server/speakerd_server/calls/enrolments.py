@@ -148,7 +148,11 @@ class LocalEnrolments:
 
     async def is_anyone(self, domain: str, model: ModelIdentity, group: str | None = None) -> bool:
         """See Enrolments."""
-        return self._store.is_anyone(domain, model, group)
+        # What has expired by now is taken out of the index first, which waits for a search.
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(
+            self._searcher, self._store.is_anyone, domain, model, group
+        )
 
     async def check_group(self, domain: str, group: str) -> None:
         """See Enrolments."""
