@@ -49,5 +49,5 @@ class LastUses:
         self._noted.pop(key, None)
 
     async def close(self) -> None:
-        """Wait for the notes that are under way."""
-        await asyncio.gather(*self._tasks)
+        """Wait for the notes that are under way, whatever comes of them."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
