@@ -69,7 +69,10 @@ class OggOpus(AudioFormat):
 
     @property
     def bytes_per_second(self) -> int:
-        """Bytes that are decoded at once, so that other calls go on: a second at 4 kbit/s."""
+        """Bytes that are taken at once, so that other calls go on: a second at 4 kbit/s.
+
+        A page that they complete is decoded whole: a second, as recorders write them.
+        """
         return 512
 
 

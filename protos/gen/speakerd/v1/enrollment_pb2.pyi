@@ -221,7 +221,9 @@ class Speaker(_message.Message):
 
     @_builtins.property
     def last_used_time(self) -> _timestamp_pb2.Timestamp:
-        """Last verification that accepted this speaker, to the hour, since the last opt-out; unset: none."""
+        """When an answer, live or final, last accepted this speaker, to the hour, since the last opt-out;
+        unset: none did.
+        """
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
