@@ -176,6 +176,7 @@ def test_groups_and_members_are_bounded(
         filled.enrol(DOMAIN, "p2", recording(2), group="second")
     filled.groups.update(DOMAIN, "fraud", ["p2"], [])
     filled.enrol(DOMAIN, "p2", recording(2), group="fraud")
+    filled.enrol(DOMAIN, "p2", recording(2))
 
 
 def test_groups_are_listed_by_name_page_by_page_and_per_domain(store: EnrolmentStore) -> None:

@@ -49,7 +49,8 @@ class EnrolmentStore(OpenStore):
         It takes the place of recordings that make an expired voiceprint, which are erased first:
         ErasureIncomplete says that old bytes may still be on the disk and nothing was stored, and
         calling again finishes both. With a group the speaker is made a member of it, or nothing is
-        stored: GroupUnknown, TooManyMembers. The time of consent is kept where it is not None.
+        stored: GroupUnknown, TooManyMembers, TooManyMemberships. The time of consent is kept where
+        it is not None.
 
         Raises ModelMismatch where the speaker's other recordings were made by another model,
         TooManyRecordings, SpeakerOptedOut, SpeakerIdInvalid, FieldInvalid, and ValueError for sums

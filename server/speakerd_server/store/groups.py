@@ -50,7 +50,7 @@ class Joining:
         self._members = before | {speaker_id}
         if group is not None and len(self._members) > max(MAXIMUM_MEMBERS, len(before)):
             raise TooManyMembers(group, MAXIMUM_MEMBERS)
-        if self._members != before:
+        if group is not None and speaker_id not in before:
             check_memberships(groups, domain, speaker_id)
 
     def record(self, record: GroupRecord) -> None:
