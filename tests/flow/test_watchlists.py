@@ -122,7 +122,7 @@ def test_who_is_added_or_removed_while_the_call_goes_on_counts_from_then_on(
     answered: list[pb.StreamVerifyResponse] = []
 
     def requests() -> Iterator[pb.StreamVerifyRequest]:
-        yield pb.StreamVerifyRequest(config=config("changing", "deleted", hit_at=0.9999))
+        yield pb.StreamVerifyRequest(config=config("changing", "deleted", hit_at=-1.0))
         yield pb.StreamVerifyRequest(audio=CALL_OF["awb"][: 3 * SECOND])
         while len(answered) < 2:
             time.sleep(0.01)
@@ -133,7 +133,10 @@ def test_who_is_added_or_removed_while_the_call_goes_on_counts_from_then_on(
 
     answered.extend(stubs.verification.StreamVerify(requests(), timeout=wire.DEADLINE_S))
     assert answered[-1].WhichOneof("response") == "final"
-    assert not who(answered[-1].final)
+    told = [who(update) for update in updates(answered)]
+    assert told[:2] == [[("deleted", "slt")], [("changing", "rms")]]
+    assert not any(told[2:])
+    assert who(answered[-1].final) == [("deleted", "slt"), ("changing", "rms")]
 
 
 @pytest.mark.parametrize(
