@@ -1041,7 +1041,7 @@ class Group(_message.Message):
 
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
-        """Last UpdateGroup; who is deleted or opts out leaves without it."""
+        """Last UpdateGroup or enrolment from a call; who is deleted or opts out leaves without it."""
 
     def __init__(
         self,

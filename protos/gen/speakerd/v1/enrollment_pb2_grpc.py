@@ -211,8 +211,9 @@ class EnrollmentServiceServicer(object):
 
     def UpdateGroup(self, request, context):
         """Adds speakers to a group and removes members from it, all or nothing.
-        Ends with INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (TOO_MANY_MEMBERS, SPEAKER_OPTED_OUT),
-        RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS or INTERNAL. Then nothing was changed.
+        Ends with INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (TOO_MANY_MEMBERS,
+        TOO_MANY_MEMBERSHIPS, SPEAKER_OPTED_OUT), RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS or
+        INTERNAL. Then nothing was changed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

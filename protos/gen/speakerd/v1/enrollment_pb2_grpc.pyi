@@ -94,8 +94,9 @@ class EnrollmentServiceStub:
     """
     UpdateGroup: _grpc.UnaryUnaryMultiCallable[_enrollment_pb2.UpdateGroupRequest, _enrollment_pb2.UpdateGroupResponse]
     """Adds speakers to a group and removes members from it, all or nothing.
-    Ends with INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (TOO_MANY_MEMBERS, SPEAKER_OPTED_OUT),
-    RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS or INTERNAL. Then nothing was changed.
+    Ends with INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (TOO_MANY_MEMBERS,
+    TOO_MANY_MEMBERSHIPS, SPEAKER_OPTED_OUT), RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS or
+    INTERNAL. Then nothing was changed.
     """
     DeleteGroup: _grpc.UnaryUnaryMultiCallable[_enrollment_pb2.DeleteGroupRequest, _enrollment_pb2.DeleteGroupResponse]
     """Deletes a group; its members stay enrolled.
@@ -169,8 +170,9 @@ class EnrollmentServiceAsyncStub(EnrollmentServiceStub):
     """
     UpdateGroup: _aio.UnaryUnaryMultiCallable[_enrollment_pb2.UpdateGroupRequest, _enrollment_pb2.UpdateGroupResponse]  # type: ignore[assignment]
     """Adds speakers to a group and removes members from it, all or nothing.
-    Ends with INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (TOO_MANY_MEMBERS, SPEAKER_OPTED_OUT),
-    RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS or INTERNAL. Then nothing was changed.
+    Ends with INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (TOO_MANY_MEMBERS,
+    TOO_MANY_MEMBERSHIPS, SPEAKER_OPTED_OUT), RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS or
+    INTERNAL. Then nothing was changed.
     """
     DeleteGroup: _aio.UnaryUnaryMultiCallable[_enrollment_pb2.DeleteGroupRequest, _enrollment_pb2.DeleteGroupResponse]  # type: ignore[assignment]
     """Deletes a group; its members stay enrolled.
@@ -313,8 +315,9 @@ class EnrollmentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_enrollment_pb2.UpdateGroupResponse, _abc.Awaitable[_enrollment_pb2.UpdateGroupResponse]]:
         """Adds speakers to a group and removes members from it, all or nothing.
-        Ends with INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (TOO_MANY_MEMBERS, SPEAKER_OPTED_OUT),
-        RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS or INTERNAL. Then nothing was changed.
+        Ends with INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (TOO_MANY_MEMBERS,
+        TOO_MANY_MEMBERSHIPS, SPEAKER_OPTED_OUT), RESOURCE_EXHAUSTED (STORE_FULL), UNAVAILABLE, DATA_LOSS or
+        INTERNAL. Then nothing was changed.
         """
 
     @_abc_1.abstractmethod
