@@ -36,6 +36,8 @@ class VerificationCall(StreamCall[Verification, Verification]):
         """Enrol what was sent so far as a recording of a speaker, and put it on a watchlist.
 
         Full windows alone are stored; the speaker is created where new. On disk when it returns.
+        This call itself goes on with the speaker's voiceprint from before: it never recognises
+        itself.
 
         Args:
             group: A group of the domain, of which the speaker becomes a member.

@@ -145,6 +145,66 @@ def test_a_call_of_two_voices_is_not_enrolled_unless_forced(stubs: wire.Stubs) -
     assert members(stubs, "two-voices") == ["two"]
 
 
+def test_a_call_does_not_recognise_itself_in_what_it_enrolled(stubs: wire.Stubs) -> None:
+    """A stranger could enrol under the claimed id, and be accepted by that very recording."""
+    group(stubs, "not-oneself")
+    half, rest = CALL_OF["slt"][: 5 * SECOND], CALL_OF["slt"][5 * SECOND :]
+    wish = pb.EnrollCaller(group="not-oneself", speaker_id="stranger")
+    for target in (
+        {"speaker_id": "stranger"},
+        {"whole_domain": pb.WholeDomain(top_k=100)},
+        {"group": pb.GroupTarget(group="not-oneself")},
+    ):
+        expected = steps(stubs, config(**target), half, rest)[-1].final
+        answers = steps(stubs, config(**target), half, wish, rest)
+        (outcome,), final = outcomes(answers), answers[-1].final
+        assert not outcome.reason
+        assert (final.decision, final.reason) == (expected.decision, expected.reason)
+        assert [one.speaker_id for one in final.scores] == [
+            one.speaker_id for one in expected.scores
+        ]
+        assert final.speakers_compared == expected.speakers_compared
+        later = steps(stubs, config(**target), half, rest)[-1].final
+        assert later.decision == audio_pb2.DECISION_ACCEPT
+        assert "stranger" in {one.speaker_id for one in later.scores}
+        assert later.speakers_compared == expected.speakers_compared + 1
+        gone = enrollment_pb2.DeleteSpeakerRequest(speaker_id="stranger")
+        stubs.enrollment.DeleteSpeaker(gone)
+
+
+def test_who_was_enrolled_before_is_compared_as_before(stubs: wire.Stubs) -> None:
+    group(stubs, "enrolled-before")
+    wish = pb.EnrollCaller(group="enrolled-before", speaker_id="slt")
+    half, rest = CALL_OF["slt"][: 5 * SECOND], CALL_OF["slt"][5 * SECOND :]
+    alone = steps(stubs, config(speaker_id="slt"), half, rest)[-1].final
+    answers = steps(stubs, config(speaker_id="slt"), half, wish, wish, rest)
+    assert [one.reason for one in outcomes(answers)] == ["", ""]
+    final = answers[-1].final
+    assert final.decision == audio_pb2.DECISION_ACCEPT
+    expected = alone.scores[0].score.value
+    assert final.scores[0].score.value == pytest.approx(expected, abs=1e-5)
+    again = steps(stubs, config(speaker_id="slt"), half, rest)[-1].final
+    assert again.scores[0].score.value > expected + 0.05
+
+
+def test_who_was_enrolled_from_the_call_is_no_hit_of_any_list(stubs: wire.Stubs) -> None:
+    wire.enroll(stubs, "pending", VOICE_OF["awb"])
+    request = enrollment_pb2.GetSpeakerRequest(speaker_id="pending")
+    (recording,) = stubs.enrollment.GetSpeaker(request).speaker.recordings
+    emptied = enrollment_pb2.UpdateSpeakerRequest(
+        speaker_id="pending", remove_recording_ids=[recording.recording_id]
+    )
+    stubs.enrollment.UpdateSpeaker(emptied)
+    group(stubs, "one-list")
+    group(stubs, "another-list", "pending", "rms")
+    wish = pb.EnrollCaller(group="one-list", speaker_id="pending")
+    said = CALL_OF["awb"]
+    lists = config("one-list", "another-list", hit_at=-1.0)
+    answers = steps(stubs, lists, said[: 5 * SECOND], wish, said[5 * SECOND :])
+    assert not outcomes(answers)[0].reason
+    assert who(answers[-1].final) == [("another-list", "rms")]
+
+
 def test_enrolling_the_caller_before_the_config_is_no_call(stubs: wire.Stubs) -> None:
     request = pb.StreamVerifyRequest(enroll_caller=pb.EnrollCaller(group="fraud", speaker_id="x"))
     call = stubs.verification.StreamVerify(iter([request]), timeout=wire.DEADLINE_S)

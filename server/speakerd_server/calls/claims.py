@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from speakerd_server.calls.hearing import Hearing
@@ -10,7 +11,7 @@ from speakerd_server.calls.sides import enrolled_side, heard_side
 from speakerd_server.cards import Card
 from speakerd_server.decision import Comparison, decide, pair_of, revoked
 from speakerd_server.enrolled import Voiceprint
-from speakerd_server.errors import FieldInvalid
+from speakerd_server.errors import FieldInvalid, ModelMismatch
 from speakerd_server.margin import check_margin, with_margin
 from speakerd_server.quality.limits import QualitySettings, poor
 from speakerd_server.score.scales import Scorer, Side
@@ -81,6 +82,7 @@ class Claim:
         self._policy = policy
         self._quality = quality
         self._scorer = scorer or Scorer(card, None)
+        self._earlier: dict[str, Voiceprint | None] = {}
         self._sequential: SequentialDecision | None = None
         if policy.sequential is not None:
             boundaries = boundaries_for(card, *policy.sequential)
@@ -151,8 +153,22 @@ class Claim:
                         bands=one.bands,
                     )
 
+    async def earlier(self, speaker_id: str) -> Voiceprint | None:
+        """Give the voiceprint to be held against the call if it enrols this speaker now."""
+        with suppress(ModelMismatch):  # of which the enrolment will tell
+            return await self._voiceprint(speaker_id)
+        return None
+
+    def enrolled(self, speaker_id: str, earlier: Voiceprint | None) -> None:
+        """Compare with the voiceprint from before this very call, which would know itself again.
+
+        None: there was none, and the speaker is as one who is not enrolled.
+        """
+        self._earlier[speaker_id] = earlier
+
     async def _voiceprint(self, speaker_id: str) -> Voiceprint | None:
-        return await self._enrolments.voiceprint(self._domain, speaker_id, self._card.identity)
+        now = await self._enrolments.voiceprint(self._domain, speaker_id, self._card.identity)
+        return now and self._earlier.get(speaker_id, now)
 
     async def _nobody_heard(self) -> Verdict:
         model, group = self._card.identity, self._target.group
@@ -180,7 +196,7 @@ class Claim:
         voiceprint = await self._voiceprint(speaker_id)
         if voiceprint is None:
             state = await self._enrolments.state(self._domain, speaker_id)
-            # Enrolled since the voiceprint was asked for: the next comparison has it.
+            # Enrolled since the voiceprint was asked for, or from this very call.
             just_now = state is SpeakerState.ENROLLED
             return Comparison(speaker_id, None, SpeakerState.PENDING if just_now else state)
         bands = pair_of(voiceprint.band, utterance.band)
@@ -202,9 +218,14 @@ class Claim:
         if self._policy.scale.of_cosine(0.0) is None:
             wanted = max(_CANDIDATES, 2 * wanted)
         found = await self._enrolments.search(
-            self._domain, self._card.identity, utterance.mean, wanted, self._target.group
+            self._domain,
+            self._card.identity,
+            utterance.mean,
+            wanted + len(self._earlier),
+            self._target.group,
         )
         heard = heard_side(utterance, self._card)
         hits = [await self._compare(name, utterance, heard) for name, _ in found.hits]
-        # Who was erased, or expired, since the search is nobody's hit.
-        return [one for one in hits if one.cosine is not None], found.compared
+        # Who was erased, or expired, since the search, or came from this call, is nobody's hit.
+        known = [one for one in hits if one.cosine is not None]
+        return known, found.compared - (len(hits) - len(known))

@@ -94,16 +94,16 @@ class Watch:
         self._watchlists, self._policy, self._quality = watchlists, policy, quality
         self._scorer = scorer or Scorer(card, None)
         self._hits: dict[tuple[str, str], Hit] = {}
-        self._own: set[tuple[str, str]] = set()
+        self._own: set[str] = set()
 
     @property
     def hits(self) -> tuple[Hit, ...]:
         """All of the call so far, in the order in which they were noticed."""
         return tuple(self._hits.values())
 
-    def enrolled(self, group: str, speaker_id: str) -> None:
-        """Let a member who was enrolled from this very call be no hit of it from now on."""
-        self._own.add((group, speaker_id))
+    def enrolled(self, speaker_id: str) -> None:
+        """Let who was enrolled from this very call be no hit of it from now on, in any list."""
+        self._own.add(speaker_id)
 
     async def check(self) -> None:
         """Raise GroupUnknown for a watchlist that the domain does not have."""
@@ -124,17 +124,16 @@ class Watch:
         return tuple(new)
 
     async def _among(self, group: str, utterance: Utterance) -> Sequence[Hit]:
-        done = self._own | self._hits.keys()
-        known = sum(name == group for name, _ in done)
+        done = self._own | {one for name, one in self._hits if name == group}
         try:
             found = await self._enrolments.search(
-                self._domain, self._card.identity, utterance.mean, known + _NEW_HITS, group
+                self._domain, self._card.identity, utterance.mean, len(done) + _NEW_HITS, group
             )
         except GroupUnknown:
             return ()  # deleted meanwhile: nobody is in it
         new, heard = [], heard_side(utterance, self._card)
         for speaker_id, _ in found.hits:
-            if (group, speaker_id) not in done and heard is not None:
+            if speaker_id not in done and heard is not None:
                 hit = await self._hit(group, speaker_id, heard, utterance)
                 new += [] if hit is None else [hit]
         return new

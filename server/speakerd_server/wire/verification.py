@@ -67,9 +67,11 @@ class _Verification:
         """Enrol the caller as asked for between two messages of audio."""
         assert isinstance(message, pb.EnrollCaller)
         wish, speech_samples = watching.wish(message), heard.utterance.speech_samples
+        earlier = await self.claim.earlier(wish.speaker_id)
         outcome = await self.callers.enrol(wish, heard.utterance)
         if outcome.error is None:
-            self.watch.enrolled(wish.group, wish.speaker_id)
+            self.claim.enrolled(wish.speaker_id, earlier)
+            self.watch.enrolled(wish.speaker_id)
         rate_hz = self.hearing.model_rate_hz
         return watching.caller_enrolled(wish, outcome, speech_samples, rate_hz)
 

@@ -109,7 +109,9 @@ class Watchlists(_message.Message):
     """
     @_builtins.property
     def groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """1 to 10 different groups of the domain. Unknown: NOT_FOUND, GROUP_UNKNOWN."""
+        """At most 10 different groups of the domain; none is as no watchlists. Unknown: NOT_FOUND,
+        GROUP_UNKNOWN.
+        """
 
     def __init__(
         self,
@@ -141,7 +143,8 @@ class EnrollCaller(_message.Message):
     """A group of the domain."""
     speaker_id: _builtins.str
     """The speaker that the recording is added to, created where new, and made a member of the group; it
-    is no hit of this call any more.
+    is no hit of this call any more, in no watchlist, and where it is a target, or found by a search,
+    this call goes on with its voiceprint from before, or none: a call never recognises itself.
     """
     display_name: _builtins.str
     """As in EnrollmentConfig."""
@@ -440,7 +443,8 @@ class StreamVerifyRequest(_message.Message):
     @_builtins.property
     def enroll_caller(self) -> Global___EnrollCaller:
         """After the config, at most 10 times in a call: enrols what was heard so far of this caller, as
-        EnrollSpeaker would, and answers by `caller_enrolled`.
+        EnrollSpeaker would, and answers by `caller_enrolled`. What is sent after the audio that reaches
+        maximum_net_speech is not read, and has no answer.
         """
 
     def __init__(
