@@ -227,3 +227,25 @@ def test_without_an_interval_every_window_gives_an_update() -> None:
         full = call.session.utterance.speech_samples // 480
         counts = {one.window_count for one in call.updates if one.window_count}
         assert len(counts) >= full - 1
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.sampled_from([-1, 800, 1_234]), st.sampled_from([None, 5_000]), st.booleans(), st.data())
+def test_to_catch_up_in_between_changes_no_answer(
+    length: int, cut: int | None, gated: bool, data: st.DataObject
+) -> None:
+    signal = of([(True, 3_000), (False, 9_000), (True, 5_000)])
+    wanted = replace(GATED, samples_per_chunk=length, maximum_speech_samples=cut)
+    if not gated:
+        wanted = replace(wanted, gate=None)
+    expected, joined = heard(wanted, signal)
+    call = Call(wanted)
+    for piece in pieces(signal, data.draw(splits(len(signal)))):
+        if not call.session.settled:
+            call.take(call.session.push(piece))
+        if not call.session.settled and data.draw(st.booleans()):
+            call.take(call.session.catch_up())
+    assert_same(call.run([]), expected)
+    assert len(call.updates) == len(joined.updates)
+    for one, other in zip(call.updates, joined.updates, strict=True):
+        assert_same(one, other)
