@@ -131,7 +131,10 @@ Global___Watchlists: _TypeAlias = Watchlists  # noqa: Y015
 
 @_typing.final
 class EnrollCaller(_message.Message):
-    """Puts the caller, as heard so far in this very call, on a list."""
+    """Puts the caller, as heard so far in this very call, on a list. Full windows alone are stored: with
+    samples_per_chunk -1 there is none before the end, and the answer is NOT_ENOUGH_SPEECH. The audio must
+    be as good as the call's policy asks for.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
