@@ -82,7 +82,7 @@ class CallerEnrolments:
         handover = utterance.handover
         if handover is not None and not wish.force:
             least = self._hearing.model.card.calibration.handover_below
-            raise MultipleSpeakers(handover.cosine, least or handover.cosine)
+            raise MultipleSpeakers(handover.cosine, handover.cosine if least is None else least)
         wanted = Wanted(
             minimum_s,
             self._limits,

@@ -19,8 +19,9 @@ from speakerd_server.store.ids import check_group_name
 from speakerd_server.values import Policy, Utterance
 
 MAXIMUM_WATCHLISTS = 10
-_NEW_HITS = 10
-"""Most new hits of one watchlist at one look; the others follow at the next."""
+_NEW_HITS = 20
+"""Most new hits of one watchlist at one look; the others follow at the next. Those most alike by
+cosine are looked at, which asnorm and llr may order a little differently."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,6 +94,7 @@ class Shelf:
             self._selections[among] = kept
             if len(self._selections) > _SELECTIONS:
                 self._selections.popitem(last=False)
+        self._selections.move_to_end(among)
         return kept
 
     def _matrix(self) -> Float32:

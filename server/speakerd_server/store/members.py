@@ -23,7 +23,8 @@ class Members:
 class Groups:
     """The groups of every domain. Reads take no lock; changes are made one at a time.
 
-    Methods raise DomainUnknown.
+    Methods raise DomainUnknown, but for those that change something: a KeyError there is a mistake
+    of the caller.
     """
 
     def __init__(self, domains: Iterable[str]) -> None:
