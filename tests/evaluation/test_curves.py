@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from speakerd_server.evaluation.curves import MOST_POINTS, histograms, probit, rate_curves
 from speakerd_server.evaluation.metrics import Bool, Float64
@@ -63,6 +63,8 @@ def test_a_long_list_makes_no_longer_curve() -> None:
 
 
 @given(trials)
+@example([(0.0, True), (0.0, True), (3.0, False), (2.2250738585072014e-308, True)])
+@example([(0.0, True), (0.0, True), (3.0, False), (5e-324, True)])
 def test_each_kind_of_a_histogram_adds_up_to_one(rows: list[tuple[float, bool]]) -> None:
     scores, target = np.array([row[0] for row in rows]), np.array([row[1] for row in rows])
     spread = histograms(scores, target)

@@ -125,8 +125,9 @@ def histograms(scores: Float64, target: Bool) -> Histograms:
         for middle, kind in zip(middles, kinds, strict=True)
         if middle > 0
     ]
-    bins = round((high - low) / min(widths)) if widths else 0
-    edges = np.linspace(low, high, min(60, max(15, bins)) + 1)
+    narrowest = (high - low) / 60
+    bins = round((high - low) / max(narrowest, min(widths))) if widths else 0
+    edges = np.linspace(low, high, max(15, bins) + 1)
     shares = [np.histogram(kind, edges)[0] / len(kind) for kind in kinds]
     return Histograms(edges, *shares)
 
