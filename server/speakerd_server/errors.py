@@ -993,8 +993,8 @@ class ErasureIncomplete(NotAvailable):
         self.cause = cause
         super().__init__(
             "the recordings are deleted and used no more, but old bytes of them may still be on"
-            f" the disk ({cause}); send the call again to finish: what was to be deleted is then"
-            " not found, and an enrolment, of which nothing was stored, is stored"
+            f" the disk ({cause}); send the call again to finish: a deletion is then answered by"
+            " not found, an enrolment, of which nothing was stored yet, is stored"
         )
 
 

@@ -19,12 +19,14 @@ class Counting(LocalEnrolments):
     def __init__(self, store: EnrolmentStore) -> None:
         super().__init__(store, 16)
         self.asked: list[str] = []
-        self.busy = False
+        self.busy = self.broken = False
 
     async def used(self, domain: str, speaker_id: str) -> None:
         self.asked.append(speaker_id)
         if self.busy:
             raise StoreBusy(16)
+        if self.broken:
+            raise RuntimeError("planted")
         await super().used(domain, speaker_id)
 
 
@@ -50,6 +52,21 @@ async def test_each_speaker_is_noted_once_an_hour_and_on_disk_at_the_end(
     await uses.close()
     assert enrolments.asked == ["alice", "bob", "alice"]
     await enrolments.close()
+
+
+async def test_a_note_that_fails_without_a_name_is_logged_and_lets_the_store_be_closed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = EnrolmentStore(StoreSettings(tmp_path / "x.db"), [DOMAIN])
+    enrolments = Counting(store)
+    uses = LastUses(enrolments)
+    enrolments.broken = True
+    uses.note(DOMAIN, "alice")
+    await uses.close()
+    await enrolments.close()
+    (logged,) = caplog.records
+    assert logged.exc_info is not None
+    assert "planted" in str(logged.exc_info[1])
 
 
 async def test_what_cannot_be_noted_is_tried_again_and_harms_nobody(tmp_path: Path) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import OrderedDict
 from contextlib import suppress
 
 from speakerd_server.calls.enrolments import Enrolments
 from speakerd_server.errors import SpeakerdError
+
+_log = logging.getLogger(__name__)
 
 HOUR_S = 3600.0
 _PENDING = 64
@@ -43,11 +46,14 @@ class LastUses:
         task.add_done_callback(self._tasks.discard)
 
     async def _store(self, key: tuple[str, str]) -> None:
-        with suppress(SpeakerdError):
-            await self._enrolments.used(*key)
-            return
+        try:
+            with suppress(SpeakerdError):
+                await self._enrolments.used(*key)
+                return
+        except Exception:  # noqa: BLE001 - the task's edge: nobody waits for it
+            _log.exception("use not noted")
         self._noted.pop(key, None)
 
     async def close(self) -> None:
-        """Wait for the notes that are under way, whatever comes of them."""
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        """Wait for the notes that are under way."""
+        await asyncio.gather(*self._tasks)
