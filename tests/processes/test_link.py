@@ -30,6 +30,19 @@ async def test_both_ends_ask_and_answer_over_one_connection() -> None:
         ]
 
 
+async def test_who_asks_before_it_is_noticed_that_the_other_end_is_gone_is_told_so() -> None:
+    async with bare() as (link, other, lost):
+        asked = []
+        for turn in range(30):
+            if turn == 5:
+                other.close()
+            asked.append(asyncio.create_task(link.ask(turn)))
+            await asyncio.sleep(0)
+        outcomes = await asyncio.gather(*asked, return_exceptions=True)
+        assert {type(one) for one in outcomes} == {LinkLost}
+        assert lost == ["lost"]
+
+
 async def test_a_handler_may_ask_back_before_it_answers() -> None:
     async def here(question: int) -> int:
         return question + 1

@@ -169,7 +169,7 @@ class EngineConnection:
             self._write(Record(CANCEL, number))
 
     def _write(self, record: Record) -> None:
-        if self._transport is not None:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.write(record.packed())
 
     async def _connect(self) -> None:

@@ -214,5 +214,5 @@ class _FrontEnd(asyncio.Protocol):
         self._write(Record(REFUSED, job, samples=len(content)), content)
 
     def _write(self, record: Record, content: bytes = b"") -> None:
-        if self._transport is not None:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.write(record.packed() + content)

@@ -79,7 +79,9 @@ class Link:
         self._lose()  # a task that is cancelled before it began never came so far
 
     def _send(self, kind: int, number: int, content: Any) -> None:
-        if self._lost:
+        if (
+            self._lost or self._writer.is_closing()
+        ):  # which uvloop tells who writes by another error
             raise LinkLost
         body = pickle.dumps((kind, number, content), pickle.HIGHEST_PROTOCOL)
         if len(body) > _LONGEST_BYTES:
