@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -64,6 +65,25 @@ async def test_a_process_imports_nothing_from_the_folder_where_the_daemon_was_st
     finally:
         child.kill()
         await child.ended()
+
+
+async def test_nothing_is_freed_in_a_process_that_is_not_yet_its_program() -> None:
+    told, telling = os.pipe()
+    is_telling = [True]
+
+    def tell() -> None:
+        if is_telling:
+            os.write(telling, b"collects" if gc.isenabled() else b"leaves it")
+
+    os.register_at_fork(after_in_child=tell)
+    try:
+        async with started():
+            assert os.read(told, 100) == b"leaves it"
+        assert gc.isenabled()
+    finally:
+        is_telling.clear()
+        os.close(told)
+        os.close(telling)
 
 
 async def test_a_process_is_asked_and_asks() -> None:

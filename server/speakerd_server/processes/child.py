@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from speakerd_server.calls.administration import ProcessState
@@ -19,6 +20,22 @@ from speakerd_server.processes.messages import Stop
 _ENTRY = ("-P", "-m", "speakerd_server.processes.entry")
 """Without -P, whatever lies in the folder where the daemon was started could be imported."""
 _PATIENCE_S = 10.0
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Let no garbage be collected between fork and exec, where uvloop runs Python in the child.
+
+    An object of gRPC that is freed there waits for a thread that the child does not have, and its
+    parent for the child, for ever.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 class Child:
@@ -73,7 +90,7 @@ class Child:
         self.ready = False
         ours, theirs = socket.socketpair()
         try:
-            with theirs:
+            with theirs, _without_collection():
                 self._process = await asyncio.create_subprocess_exec(
                     sys.executable,
                     *self._program,
